@@ -1,0 +1,119 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one flow of every device module: read, merge, plan commands, (check mode stops here) run them, report."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Protocol
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, describe, merge, parse_tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.values import KNOWN_AFTER_APPLY, TunnelError
+
+TUNNEL_ARGUMENTS: dict[str, Any] = {
+    "name": {"type": "str", "required": True, "aliases": ["interface"]},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "addresses": {"type": "list", "elements": "str", "default": []},
+    "listen_port": {"type": "int"},
+    "mtu": {"type": "int"},
+    "peers": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": {
+            "name": {"type": "str", "required": True},
+            "public_key": {"type": "str", "no_log": False},
+            "preshared_key": {"type": "str", "no_log": True},
+            "endpoint": {"type": "str"},
+            "allowed_ips": {"type": "list", "elements": "str", "default": []},
+            "persistent_keepalive": {"type": "str", "default": "0"},
+        },
+    },
+    "routes": {"type": "list", "elements": "str"},
+    "forward_to": {"type": "list", "elements": "str", "default": []},
+    "masquerade": {"type": "list", "elements": "str", "default": []},
+    "open_port": {"type": "bool", "default": False},
+    "purge": {"type": "bool", "default": False},
+}
+
+
+class DeviceError(Exception):
+    """A device refused or could not be reached. The message says what was asked, what it answered, and the remedy."""
+
+
+class Command(NamedTuple):
+    """One step on the device: what it is in the device's own language, secrets redacted, and the step itself."""
+
+    text: str
+    run: Callable[[], object]
+
+
+class Backend(Protocol):
+    """One device kind. Nothing outside it knows that device."""
+
+    device: str
+    """Key into values.DEVICES."""
+    route_foreign: bool
+    """Whether allowed IPs of peers of others get routes as well."""
+
+    def read(self) -> Tunnel | None:
+        """The interface as it is, in normal form; None: there is none. Raises DeviceError."""
+
+    def commands(self, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
+        """What brings the device to the target, in order, each safe to be the last that runs. Nothing to do: []."""
+
+    def public_key(self) -> str | None:
+        """The interface's public key after the commands ran."""
+
+    def live(self) -> dict[str, dict[str, Any]]:
+        """By public key: endpoint (str or None), handshake_age (seconds or None), received and sent (bytes)."""
+
+    def warnings(self) -> list[str]:
+        """What the user should know although nothing failed."""
+
+
+def converge(module: AnsibleModule, backend: Backend) -> None:
+    """Bring the device to the module's arguments and exit the module; TunnelError and DeviceError become its failure."""
+    try:
+        result = _converge(module.params, backend, module.check_mode, module._diff)
+    except (TunnelError, DeviceError) as error:
+        module.fail_json(msg=str(error))
+    for warning in backend.warnings():
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+def _converge(params: dict[str, Any], backend: Backend, check_mode: bool, with_diff: bool) -> dict[str, Any]:
+    wanted = parse_tunnel(params, backend.device)
+    current = backend.read()
+    target: Tunnel | None = None
+    waiting: list[str] = []
+    if params["state"] == "present":
+        target, waiting = merge(current, wanted, params["purge"], backend.route_foreign)
+    commands = backend.commands(current, target)
+    result: dict[str, Any] = {
+        "changed": bool(commands),
+        "commands": [command.text for command in commands],
+        "waiting_for_key": waiting,
+    }
+    if with_diff:
+        result["diff"] = {"before": describe(current), "after": describe(target)}
+        header = f"{wanted.name} ({backend.device})"
+        result["diff"].update(before_header=header, after_header=header)
+    if commands and not check_mode:
+        for command in commands:
+            command.run()
+    applied = target if not check_mode else current
+    live = backend.live() if applied else {}
+    if target:
+        key = target.public_key if check_mode else backend.public_key()
+        result["public_key"] = key or KNOWN_AFTER_APPLY
+    result["peers"] = [
+        {"name": peer.name, "public_key": peer.public_key, **live.get(str(peer.public_key), NEVER)}
+        for peer in (applied.peers if applied else ())
+    ]
+    return result
+
+
+NEVER: dict[str, Any] = {"endpoint": None, "handshake_age": None, "received": 0, "sent": 0}
