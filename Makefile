@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON = .venv/bin/python
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what the other commands need (each of them does it by itself)
 	@tests/setup
