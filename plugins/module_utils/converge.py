@@ -61,7 +61,7 @@ class Backend(Protocol):
         """The interface as it is, in normal form; None: there is none. Raises DeviceError."""
 
     def commands(self, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
-        """What brings the device to the target, in order, each safe to be the last that runs. Nothing to do: []."""
+        """What brings the device to the target, in order, each safe to be the last one that runs; [] is nothing to do."""
 
     def public_key(self) -> str | None:
         """The interface's public key after the commands ran."""
