@@ -15,7 +15,7 @@ demo: setup ## build reference network A in the lab and open its pages from afar
 	@tests/demo
 
 test: setup ## everything below, with a table of results at the end
-	@$(PYTHON) tests/run all
+	@$(PYTHON) tests/run.py all
 
 test-unit: setup ## unit tests, in seconds
 	@$(PYTHON) -m pytest -q -n 2 tests/unit
@@ -27,16 +27,16 @@ lab-down: setup ## stop the lab and remove all of it
 	@tests/lab/lab down
 
 lint: setup ## ruff, mypy, shellcheck, ansible-lint, changelog, documentation, galaxy build
-	@$(PYTHON) tests/run lint
+	@$(PYTHON) tests/run.py lint
 
 sanity: setup ## ansible-test sanity and unit tests on every ansible-core that runs here
-	@$(PYTHON) tests/run sanity
+	@$(PYTHON) tests/run.py sanity
 
 molecule: setup ## molecule scenarios over the lab
-	@$(PYTHON) tests/run molecule
+	@$(PYTHON) tests/run.py molecule
 
 integration: setup ## integration tests over the lab
-	@$(PYTHON) tests/run integration
+	@$(PYTHON) tests/run.py integration
 
 bench: setup ## benchmarks over the lab: ratios, no verdict
-	@$(PYTHON) tests/run bench
+	@$(PYTHON) tests/run.py bench

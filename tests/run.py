@@ -1,7 +1,6 @@
-#!/usr/bin/env python3
-"""Run the parts of the test suite: ``tests/run all``, a group (``lint``, ``sanity`` …) or a part by its name; ``--list`` shows both.
+"""Run the test suite: ``tests/run.py all``, one group of its parts (``lint``, ``sanity`` …) or one part by its name.
 
-Parts that touch the lab follow each other; the others run beside them. A part's output goes to ``.build/logs``
+``--list`` shows them. Parts that touch the lab follow each other; the others run beside them. A part's output goes to ``.build/logs``
 and is shown when the part fails. The last line counts parts. Exit status: 0 when none failed.
 """
 
@@ -9,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -54,16 +52,10 @@ class Part:
         return LOGS / f"{self.name}.log"
 
 
-def find_python(versions: tuple[str, ...]) -> str | None:
-    """The first of these Pythons that starts, from PATH or pyenv's folder of versions; its path."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    for version in versions:
-        found = [shutil.which(f"python{version}"), *pyenv.glob(f"{version}.*/bin/python{version}")]
-        for python in filter(None, found):
-            # pyenv's shims are in PATH for versions that are switched off, too; and ansible-test needs ensurepip.
-            if not subprocess.run([python, "-c", "import ensurepip"], capture_output=True, check=False).returncode:
-                return str(python)
-    return None
+def find_python(versions: tuple[str, ...]) -> str:
+    """The path of the first of these Pythons that this machine has; empty without one."""
+    found = subprocess.run([ROOT / "tests/sanity/find-python", *versions], capture_output=True, text=True, check=False)
+    return found.stdout.strip()
 
 
 def parts() -> Iterator[Part]:
@@ -73,11 +65,11 @@ def parts() -> Iterator[Part]:
         yield Part(check, "lint", ["tests/lint", check])
     for core, versions in CORES.items():
         python = find_python(versions)
-        skip = "" if python else f"no Python {' or '.join(versions)} with ensurepip at hand"
-        venv = Part(f"core-{core}", "sanity", ["tests/sanity/core", core, str(python), "install"], skip=skip)
+        skip = "" if python else f"no Python {', '.join(versions)} at hand"
+        venv = Part(f"core-{core}", "sanity", ["tests/sanity/core", core, python, "install"], skip=skip)
         yield venv
         for action in ("unit", "sanity"):
-            command = ["tests/sanity/core", core, str(python), action]
+            command = ["tests/sanity/core", core, python, action]
             yield Part(f"core-{core}-{action}", "sanity", command, skip=skip, needs=venv)
     lab = Part("lab-up", "lab", ["tests/lab/lab", "up"], uses_lab=True)
     yield lab
@@ -92,6 +84,7 @@ class Runner:
     def __init__(self, stream: bool) -> None:
         self.stream = stream
         self.speaking = threading.Lock()
+        self.stopped = False
         self.children: set[subprocess.Popen[bytes]] = set()
         self.environment = os.environ | {
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
@@ -106,7 +99,13 @@ class Runner:
 
     def run_all(self, several: list[Part]) -> None:
         for part in several:
-            self.run(part)
+            if not self.stopped:
+                self.run(part)
+
+    def stop(self) -> None:
+        self.stopped = True
+        for child in list(self.children):
+            end(child)
 
     def run(self, part: Part) -> None:
         if part.skip:
@@ -143,7 +142,7 @@ class Runner:
                 return child.wait(PART_TIMEOUT)
             except subprocess.TimeoutExpired:
                 end(child)
-                log.write(f"\ntests/run: not done after {PART_TIMEOUT} s\n".encode())
+                log.write(f"\ntests/run.py: not done after {PART_TIMEOUT} s\n".encode())
                 return 124
             finally:
                 self.children.discard(child)
@@ -170,11 +169,13 @@ def lab_is_up() -> bool:
 
 
 def choose(wanted: list[str]) -> list[Part]:
-    """The parts named, by name or group, with those they need; ``all`` leaves out the benchmarks, which pass no verdict."""
+    """The parts asked for, with those they need. ``all`` leaves out the benchmarks, which pass no verdict."""
     every = list(parts())
     unknown = set(wanted) - {part.name for part in every} - {part.group for part in every} - {"all"}
     if unknown:
-        sys.exit(f"tests/run: no part or group is called {', '.join(sorted(unknown))}; tests/run --list shows them")
+        sys.exit(
+            f"tests/run.py: no part or group is called {', '.join(sorted(unknown))}; tests/run.py --list shows them"
+        )
     named = [
         part
         for part in every
@@ -200,14 +201,13 @@ def main() -> int:
     keep_lab = not in_lab or "all" not in options.part or lab_is_up()
     runner = Runner(stream=len(chosen) == 1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with ThreadPoolExecutor(2) as lanes:
+    with ThreadPoolExecutor(1) as second_lane:
         try:
-            lab_lane = lanes.submit(runner.run_all, in_lab)
+            lab_lane = second_lane.submit(runner.run_all, in_lab)
             runner.run_all([part for part in chosen if not part.uses_lab])
             lab_lane.result()
         except BaseException:
-            for child in list(runner.children):
-                end(child)
+            runner.stop()
             raise
         finally:
             if not keep_lab:
