@@ -231,14 +231,14 @@ def sorted_prefixes(prefixes: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(prefixes), key=prefix_order))
 
 
-def parse_forward(value: object) -> str:
+def parse_forward(value: object, argument: str = "forward_to") -> str:
     """What traffic may be forwarded to: an interface of the device, or a prefix."""
     text = str(value).strip()
     if re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]+", text):
-        return parse_prefix(text, "forward_to")
+        return parse_prefix(text, argument)
     if not re.fullmatch(r"[!-~]{1,64}", text) or re.search(r"[\"'\\;{}]", text):
         raise TunnelError(
-            "forward_to",
+            argument,
             f"{text!r} is neither an interface nor a prefix",
             "name an interface of the device, or a prefix",
         )

@@ -1,0 +1,75 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters that hand one host's part of `wireguard_networks` to its module."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import TopologyError
+from ansible_collections.homelab.fabric.plugins.module_utils.topology import plan
+
+FACT = "wireguard_public_keys"
+
+
+def wireguard_network(networks: Mapping[str, Any], node: str, network: str = "") -> str:
+    """The name of the network that `node` is in; `network` chooses where it is in several."""
+    homes = [
+        name
+        for name, document in networks.items()
+        if isinstance(document, Mapping) and node in (document.get("nodes") or {})
+    ]
+    if network:
+        if network not in homes:
+            raise AnsibleFilterError(f"{node} is not among the nodes of wireguard_networks.{network}: add it there")
+        return network
+    if len(homes) != 1:
+        what = f"in several networks ({', '.join(homes)})" if homes else "in no network of wireguard_networks"
+        remedy = "name one of them in the role's variable for the network" if homes else "add it to a network's nodes"
+        raise AnsibleFilterError(f"{node} is {what}: {remedy}")
+    return homes[0]
+
+
+def wireguard_tunnel(
+    networks: Mapping[str, Any], node: str, hostvars: Mapping[str, Any], network: str = ""
+) -> dict[str, Any]:
+    """The tunnel arguments of `node`'s module, with the public keys that this run has learned so far."""
+    name = wireguard_network(networks, node, network)
+    keys = {
+        other: hostvars[other][FACT][name]
+        for other in networks[name]["nodes"]
+        if other in hostvars and name in (hostvars[other].get(FACT) or {})
+    }
+    try:
+        tunnel = plan(networks, {name: keys})[name][node]
+    except TopologyError as error:
+        raise AnsibleFilterError(str(error)) from error
+    return {
+        "name": tunnel.name,
+        "addresses": list(tunnel.addresses),
+        "listen_port": tunnel.listen_port,
+        "mtu": tunnel.mtu,
+        "peers": [
+            {
+                "name": peer.name,
+                "public_key": peer.public_key,
+                "preshared_key": peer.preshared_key.reveal() if peer.preshared_key else None,
+                "endpoint": str(peer.endpoint) if peer.endpoint else None,
+                "allowed_ips": list(peer.allowed_ips),
+                "persistent_keepalive": str(peer.keepalive),
+            }
+            for peer in tunnel.peers
+        ],
+        "forward_to": list(tunnel.forward_to),
+        "masquerade": list(tunnel.masquerade),
+        "open_port": tunnel.open_port,
+    }
+
+
+class FilterModule:
+    """Filters over the inventory's wireguard_networks."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"wireguard_network": wireguard_network, "wireguard_tunnel": wireguard_tunnel}

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From the inventory's `wireguard_networks` and the public keys known so far to one Tunnel per node.
+
+Pure: no I/O, no Ansible, no device. The document itself, and what is refused in it, is in network_document.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, Node, read_networks
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    sorted_prefixes,
+)
+
+PublicKeys = Mapping[str, Mapping[str, str]]
+"""By network, then by node."""
+
+CGNAT_KEEPALIVE = 25
+
+
+def plan(networks: Mapping[str, Any], public_keys: PublicKeys | None = None) -> dict[str, dict[str, Tunnel]]:
+    """One Tunnel per network and node. Raises TopologyError that lists every mistake.
+
+    A key that `public_keys` does not hold is None in the peer: the device keeps the key that it knows.
+    """
+    parsed = read_networks(networks)
+    return {network.name: _tunnels(network, (public_keys or {}).get(network.name, {})) for network in parsed}
+
+
+def _tunnels(network: Network, keys: Mapping[str, str]) -> dict[str, Tunnel]:
+    hub = network.nodes.get(network.hub or "")
+    tunnels = _mesh(network, keys) if hub is None else _star(network, hub, keys)
+    return dict(sorted(tunnels.items()))
+
+
+def _tunnel(network: Network, node: Node, peers: tuple[Peer, ...], through: tuple[str, ...] = ()) -> Tunnel:
+    return Tunnel(
+        name=node.interface,
+        addresses=node.addresses,
+        listen_port=node.listen_port,
+        mtu=network.mtu,
+        peers=peers,
+        forward_to=tuple(sorted({*(node.forward_to or node.networks), *through})),
+        masquerade=node.masquerade,
+        open_port=node.endpoint is not None,
+    )
+
+
+def _keepalive(viewer: Node) -> int:
+    """A mapping of a CGNAT dies after about 30 s, so who cannot be dialled must keep it alive."""
+    if viewer.keepalive is not None:
+        return viewer.keepalive
+    return CGNAT_KEEPALIVE if viewer.endpoint is None else 0
+
+
+def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], keys: Mapping[str, str]) -> Peer:
+    """A node as another one has it in its list."""
+    return Peer(
+        name=node.name,
+        public_key=keys.get(node.name) or node.public_key,
+        preshared_key=viewer.preshared_key or node.preshared_key,
+        endpoint=node.endpoint,
+        allowed_ips=sorted_prefixes(allowed_ips),
+        keepalive=_keepalive(viewer),
+    )
+
+
+def _star(network: Network, hub: Node, keys: Mapping[str, str]) -> dict[str, Tunnel]:
+    """Every spoke has one peer, the hub, through which it reaches all that is not its own."""
+    spokes = [node for node in network.nodes.values() if node is not hub]
+    everything = sorted_prefixes(prefix for node in network.nodes.values() for prefix in node.prefixes)
+    position = {prefix: index for index, prefix in enumerate(everything)}
+    tunnels: dict[str, Tunnel] = {}
+    for spoke in spokes:
+        # Copying slices, not filtering, is what keeps a thousand nodes under a second.
+        cuts = sorted(position[prefix] for prefix in set(spoke.prefixes))
+        rest: tuple[str, ...] = ()
+        for start, end in zip([-1, *cuts], [*cuts, len(everything)]):
+            rest += everything[start + 1 : end]
+        rest = sorted_prefixes(rest + spoke.routes) if spoke.routes else rest
+        tunnels[spoke.name] = _tunnel(network, spoke, (replace(_peer(hub, spoke, (), keys), allowed_ips=rest),))
+    peers = tuple(_peer(node, hub, node.prefixes, keys) for node in sorted(spokes, key=lambda node: node.name))
+    through = [*network.prefixes, *(p for node in spokes for p in node.networks)] if len(spokes) > 1 else []
+    tunnels[hub.name] = _tunnel(network, hub, peers, tuple(through))
+    return tunnels
+
+
+def _mesh(network: Network, keys: Mapping[str, str]) -> dict[str, Tunnel]:
+    """Everybody has everybody else as a peer."""
+    nodes = sorted(network.nodes.values(), key=lambda node: node.name)
+    views: dict[int, list[Peer]] = {}
+    tunnels: dict[str, Tunnel] = {}
+    for index, viewer in enumerate(nodes):
+        keepalive = _keepalive(viewer)
+        # A peer looks the same to all viewers with one keepalive, so it is made once for them.
+        if keepalive not in views:
+            views[keepalive] = [_peer(node, viewer, node.prefixes, keys) for node in nodes]
+        seen = views[keepalive]
+        tunnels[viewer.name] = _tunnel(network, viewer, (*seen[:index], *seen[index + 1 :]))
+    return tunnels
