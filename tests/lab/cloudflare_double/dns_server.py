@@ -117,9 +117,13 @@ class TcpServer(Listening, socketserver.ThreadingTCPServer):
 
 def servers(resolver: Resolver, address: str, port: int) -> list[Listening]:
     """UDP and TCP on the same port of ``address``; port 0 takes a free one."""
-    tcp = TcpServer(resolver, address, port)
-    try:
-        return [UdpServer(resolver, address, tcp.port), tcp]
-    except OSError:
-        tcp.server_close()
-        raise
+    for attempts_left in reversed(range(8)):
+        tcp = TcpServer(resolver, address, port)
+        try:
+            return [UdpServer(resolver, address, tcp.port), tcp]
+        except OSError:
+            tcp.server_close()
+            # A port that was free for TCP may be taken for UDP; a port that was asked for has no substitute.
+            if port or not attempts_left:
+                raise
+    raise AssertionError("the last attempt returns or raises")
