@@ -1,0 +1,97 @@
+"""The VPS's disk: a small Debian 12 as a cheap VPS has it when it is rented, built once and kept in CACHE.
+
+The lab reaches no package registry, so the packages that roles install lie in the image, in an apt repository of its
+own, which is the only one the image knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from .paths import CACHE
+
+RELEASE = "bookworm"
+INSTALLED = (
+    # A Debian cloud image; python3-apt comes with its unattended-upgrades.
+    *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "ca-certificates", "python3", "python3-apt"),
+    *("iproute2", "iputils-ping", "procps", "kmod", "less", "nano-tiny", "cron"),
+    # What the machine's kernel may lack: WireGuard itself. wg-quick falls back to it.
+    "wireguard-go",
+)
+# What the collection's roles install; kept in the repository, not in the image.
+INSTALLABLE = ("wireguard-tools", "nftables", "ufw", "iptables", "nginx", "libnginx-mod-stream", "curl")
+REPOSITORY = "/opt/apt"
+SOURCES = f"deb [trusted=yes] file:{REPOSITORY} ./\n"
+SETUP = f"""\
+set -e
+export DEBIAN_FRONTEND=noninteractive
+mkdir -p {REPOSITORY}
+apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives={REPOSITORY} install {{}}
+rm -rf {REPOSITORY}/partial {REPOSITORY}/lock
+# Every machine makes these itself; two labs must not share them.
+rm -f /etc/ssh/ssh_host_* /etc/machine-id
+touch /etc/machine-id
+systemctl -q disable apt-daily.timer apt-daily-upgrade.timer
+"""
+STANZA = ("Package", "Version", "Architecture", "Depends", "Pre-Depends", "Provides", "Conflicts", "Breaks", "Replaces")
+
+
+def key() -> str:
+    """Changes with whatever goes into the image."""
+    inputs = (RELEASE, INSTALLED, INSTALLABLE, SOURCES, SETUP, STANZA)
+    return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
+
+
+def root() -> Path:
+    return CACHE / f"debian-{key()}"
+
+
+def build(say: Callable[[str], None]) -> Path:
+    """The image's directory; made when it is not there. Raises CalledProcessError; its output is in CACHE/build.log.
+
+    It is built under another name, so that one that was interrupted is never used, and is removed by the next build.
+    """
+    finished = root()
+    if finished.exists():
+        return finished
+    say("making the VPS's Debian image; this happens once")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    unfinished = CACHE / "unfinished"
+    for old in CACHE.glob("debian-*"):
+        shutil.rmtree(old)
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    with (CACHE / "build.log").open("w") as log:
+
+        def run(*command: str) -> None:
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
+
+        # --variant=minbase and no recommended packages, as cloud images are made. force-unsafe-io: a build that dies
+        # is thrown away, so nothing needs to reach the disk at once.
+        run(
+            *("mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(INSTALLED)}"),
+            f"--customize-hook=chroot \"$1\" sh -c '{SETUP.format(' '.join(INSTALLABLE))}'",
+            *(RELEASE, str(unfinished)),
+        )
+        index_packages(unfinished)
+    (unfinished / "etc/apt/sources.list").write_text(SOURCES)
+    unfinished.rename(finished)
+    return finished
+
+
+def index_packages(image: Path) -> None:
+    """Write the repository's index. dpkg-scanpackages would do, but only comes with a compiler and its friends."""
+    repository = image / REPOSITORY.lstrip("/")
+    stanzas = []
+    for package in sorted(repository.glob("*.deb")):
+        control = subprocess.run(
+            ["dpkg-deb", "--field", package, *STANZA], text=True, stdout=subprocess.PIPE, check=True
+        ).stdout
+        content = package.read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        stanzas.append(f"{control}Filename: ./{package.name}\nSize: {len(content)}\nSHA256: {digest}\n")
+    (repository / "Packages").write_text("\n".join(stanzas))

@@ -1,0 +1,91 @@
+"""What runs on the hosts: each host's program as a command line, and the settings and secrets it is given."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from . import certificates, machine
+from .network import BY_NAME, Host
+from .paths import CHECKOUT, SECRETS, host_dir
+
+LAB = CHECKOUT / "tests/lab"
+ROUTEROS_PASSWORD = SECRETS / "routeros-password"
+CLOUDFLARE_TOKEN = SECRETS / "cloudflare-token"
+ZONE = "example.org"
+ZONE_ID = "023e105f4ecef8ad9ca31a8372d0c353"  # the one of Cloudflare's own documentation
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(LAB), "PYTHONUNBUFFERED": "1"}
+
+
+def is_written(host: Host) -> bool:
+    """A double is another package beside this one; without it, its host is only a wire's end."""
+    return host.program in (None, "debian") or (LAB / str(host.program) / "__main__.py").exists()
+
+
+def note(host: Host) -> str:
+    return "" if is_written(host) else f" (without its double: tests/lab/{host.program} is missing)"
+
+
+def command(host: Host) -> list[str] | None:
+    return COMMANDS[host.program](host) if host.program and is_written(host) else None
+
+
+def cloudflare(host: Host) -> list[str]:
+    addresses = [a.partition("/")[0] for port in host.ports for a in port.addresses]
+    return [
+        *python(host, "--zone", ZONE, "--zone-id", ZONE_ID, "--token-file", CLOUDFLARE_TOKEN),
+        *certificate_flags("cloudflare"),
+        *(word for address in addresses for word in ("--address", address)),
+    ]
+
+
+def routeros(host: Host) -> list[str]:
+    names = {"vlan30-k8s": "vlan30-kubernetes"}  # RouterOS takes names that the kernel does not
+    ports = [port.name for port in host.ports]
+    factory = host_dir(host.name) / "factory.json"
+    factory.touch(0o600)
+    password = ROUTEROS_PASSWORD.read_text().strip()
+    # Everything else is the double's own: it leaves the factory as the home router of reference network A.
+    factory.write_text(json.dumps({"/user": [{"name": "ansible", "group": "full", "password": password}]}))
+    return [
+        *python(host, *certificate_flags("mikrotik-gw"), "--factory", factory),
+        *("--interface-map", ",".join(f"{names.get(port, port)}={port}" for port in ports)),
+    ]
+
+
+def ingress(host: Host) -> list[str]:
+    return python(
+        host,
+        *(
+            word
+            for name in ("jellyfin", "grafana")
+            for word in ("--site", f"{name}.{ZONE}", certificates.certificate(name), certificates.key(name))
+        ),
+    )
+
+
+def python(host: Host, *arguments: str | Path) -> list[str]:
+    """A package of tests/lab as a program that keeps its state in the host's directory."""
+    state = host_dir(host.name) / "state"
+    state.mkdir(mode=0o700, exist_ok=True)
+    flags = [] if host.program == "ingress" else ["--state", str(state)]
+    return [sys.executable, "-m", str(host.program), *flags, *map(str, arguments)]
+
+
+def certificate_flags(name: str) -> list[str]:
+    return ["--cert", str(certificates.certificate(name)), "--key", str(certificates.key(name))]
+
+
+COMMANDS: dict[str, Callable[[Host], list[str]]] = {
+    "debian": machine.command,
+    "cloudflare_double": cloudflare,
+    "routeros_double": routeros,
+    "ingress": ingress,
+}
+assert {host.program for host in BY_NAME.values()} <= {None, *COMMANDS}

@@ -1,0 +1,49 @@
+"""`exec`: a command on a host, as if typed there; its input, output, terminal and exit status are the caller's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from . import certificates
+from .network import Host
+from .paths import CHECKOUT, STATE
+
+MACHINE_ENVIRONMENT = {
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "USER": "root",
+}
+
+
+def environment(host: Host) -> dict[str, str]:
+    if host.is_machine:
+        return MACHINE_ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")}
+    # In a host's own /etc this file holds the lab's authority too (furniture.py).
+    bundle = str(certificates.SYSTEM_BUNDLE)
+    trust = dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"), bundle)
+    values = os.environ | trust | {"HOMELAB_LAB_STATE": str(STATE), "HOMELAB_LAB_HOST": host.name}
+    if host.name == "controller":
+        inventories = (CHECKOUT / "inventory", CHECKOUT / "tests/lab/inventory")
+        values |= {
+            "ANSIBLE_INVENTORY": ",".join(map(str, inventories)),
+            "PATH": f"{CHECKOUT / '.venv/bin'}:{os.environ['PATH']}",
+            "VIRTUAL_ENV": str(CHECKOUT / ".venv"),
+        }
+    return dict(values)
+
+
+def command(host: Host, pid: int, words: Sequence[str]) -> list[str]:
+    """The command line that runs `words` in the namespaces of the process."""
+    namespaces = ["--all"] if host.is_machine else ["--mount", "--uts", "--ipc", "--net", "--pid"]
+    directory = "/root" if host.is_machine else str(CHECKOUT)
+    # --pdeathsig: when the caller is killed (a test's timeout), the command does not go on without it.
+    inner = ["setpriv", "--pdeathsig=TERM", "env", f"--chdir={directory}", *words]
+    return ["nsenter", f"--target={pid}", *namespaces, "--", *inner]
+
+
+def replace_with(host: Host, pid: int, words: Sequence[str]) -> None:
+    """Become the command; returns never."""
+    line = command(host, pid, words)
+    os.execvpe(line[0], line, environment(host))

@@ -1,0 +1,1 @@
+"""The home's ingress: what Traefik is in the reference network, as small as can be."""
