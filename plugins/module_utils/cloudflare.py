@@ -120,20 +120,18 @@ class Api:
         """The answer's envelope. A read is repeated; a write only when Cloudflare did not begin it (429)."""
         import cloudflare
 
-        attempt = 0
+        refusals = broken = 0
         while True:
-            attempt += 1
             try:
                 if method == "GET":
                     answer = self._client.get(path, cast_to=object, options={"params": query or {}})
                 else:
                     answer = self._client.post(path, cast_to=object, body=body)
                 return self._envelope(answer, doing)
-            except cloudflare.RateLimitError as error:
-                self._wait(_asked_to_wait(error.response.headers), attempt, error, doing)
-            except cloudflare.InternalServerError as error:
-                self._wait(_asked_to_wait(error.response.headers), attempt, error, doing)
-                if method != "GET":
+            except (cloudflare.RateLimitError, cloudflare.InternalServerError) as error:
+                refusals += 1
+                self._wait(error, refusals, doing)
+                if method != "GET" and error.status_code != 429:
                     raise Overtaken(
                         f"base_url: Cloudflare failed when {doing} (HTTP {error.status_code}); run again later, "
                         "the next run finishes the work"
@@ -141,9 +139,10 @@ class Api:
             except cloudflare.APIStatusError as error:
                 self._refused(error, path, doing)
             except cloudflare.APIConnectionError as error:
-                if attempt == _ATTEMPTS or _untrusted(error):
+                broken += 1
+                if broken == _ATTEMPTS or _untrusted(error):
                     raise ApiError(self._unreachable(error)) from error
-                self._sleep(0.5 * attempt)
+                self._sleep(0.5 * broken)
                 if method != "GET":
                     raise Overtaken(self._unreachable(error)) from error
             except json.JSONDecodeError as error:
@@ -156,8 +155,9 @@ class Api:
             raise ApiError(f"records: Cloudflare refused when {doing}: {_said(answer)}")
         return answer
 
-    def _wait(self, asked: float | None, attempt: int, error: Any, doing: str) -> None:
-        seconds = max(asked or 0, min(0.5 * 2 ** (attempt - 1), _LONGEST_BACKOFF))
+    def _wait(self, error: Any, refusals: int, doing: str) -> None:
+        asked = _asked_to_wait(error.response.headers)
+        seconds = max(asked or 0, min(0.5 * 2 ** (refusals - 1), _LONGEST_BACKOFF))
         if seconds > self._patience:
             wish = "asks to wait" if asked else "failed, and the next attempt would come after"
             raise ApiError(
