@@ -42,6 +42,7 @@ def cloudflare(host: Host) -> list[str]:
         *python(host, "--zone", ZONE, "--zone-id", ZONE_ID, "--token-file", CLOUDFLARE_TOKEN),
         *certificate_flags("cloudflare"),
         *(word for address in addresses for word in ("--address", address)),
+        *(word for address in addresses for word in ("--static", f"api.cloudflare.com={address}")),
     ]
 
 
