@@ -1,7 +1,7 @@
 """Run the test suite: ``tests/run.py all``, one group of its parts (``lint``, ``sanity`` …) or one part by its name.
 
-``--list`` shows them. Parts that touch the lab follow each other; the others run beside them. A part's output goes to ``.build/logs``
-and is shown when the part fails. The last line counts parts. Exit status: 0 when none failed.
+``--list`` shows them. Parts that touch the lab follow each other; the others run beside them. A part's output goes to
+``.build/logs`` and is shown when the part fails. The last line counts parts. Exit status: 0 when none failed.
 """
 
 from __future__ import annotations

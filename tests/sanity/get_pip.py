@@ -1,4 +1,4 @@
-"""Put pip into an empty environment, for ansible-test, which fetches a script for that from where not all machines reach.
+"""Put pip into an empty environment: for ansible-test, which would fetch a script for that from the Internet.
 
 Called with the arguments of ``pip install`` (packages with versions, options), and get-pip's own two switches.
 """
