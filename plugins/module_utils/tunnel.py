@@ -129,7 +129,7 @@ def check_peers(peers: Sequence[Peer]) -> None:
         if peer.public_key and peer.public_key != KNOWN_AFTER_APPLY:
             claims.append(("public key", peer.public_key))
         if peer.ours:
-            claims.append(peer.identity)
+            claims.append(("client" if peer.client else "name", peer.name))
         for claim in claims:
             other = seen.setdefault(claim, peer)
             # Two peers of somebody else's are not ours to judge.
