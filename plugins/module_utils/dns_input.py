@@ -102,11 +102,10 @@ def read_records(entries: Sequence[Mapping[str, Any]], zone: str | None, ttl: in
     for number, entry in enumerate(entries):
         where = f"records[{number}]"
         name, kind = _name(where, entry["name"], zone), entry["type"]
-        content = _content(where, kind, entry["content"], entry["state"])
         if entry["state"] == "absent":
-            removals[Removal(name, kind, content)] = where
+            removals[Removal(name, kind, _content_to_remove(where, kind, entry["content"]))] = where
             continue
-        assert content is not None
+        content = _content(where, kind, entry["content"])
         own_ttl = ttl if entry["ttl"] is None else _ttl(where + ".ttl", entry["ttl"])
         item = Wanted(name, kind, content, own_ttl, _proxied(where, entry, proxied), _comment(where, entry))
         first, same = wanted.setdefault((name, kind, content), (where, item))
@@ -166,18 +165,23 @@ def _name(where: str, name: str, zone: str | None) -> str:
     return _named(argument, host_name, f"{full}.{zone}")
 
 
-def _content(where: str, kind: str, content: str | None, state: str) -> str | None:
+def _content(where: str, kind: str, content: str | None) -> str:
     argument = where + ".content"
     if content is None:
-        if state == "absent" and kind != "TXT":
-            return None
-        reason = (
-            "TXT records of several owners share a name, say which to remove" if state == "absent" else "say where to"
-        )
-        raise RecordError(f"{argument} is missing; {reason}")
+        raise RecordError(f"{argument} is missing; say where {kind} is to point, or what it is to hold")
     if not content.strip():
         raise RecordError(f"{argument} {_EMPTY}")
     return _named(argument, normal_content, kind, content)
+
+
+def _content_to_remove(where: str, kind: str, content: str | None) -> str | None:
+    if content is not None:
+        return _content(where, kind, content)
+    if kind == "TXT":
+        raise RecordError(
+            f"{where}.content is missing; TXT records of several owners share a name, say which to remove"
+        )
+    return None
 
 
 def _ttl(argument: str, ttl: int) -> int:

@@ -263,13 +263,16 @@ def main() -> None:
         module.fail_json(msg=missing_required_lib("cloudflare", url="https://pypi.org/project/cloudflare/"))
     except (RecordError, cloudflare.ApiError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=bool(done.changes),
-        commands=[cloudflare.command(change, zone_id) for change in done.changes],
-        records=[record._asdict() for record in done.records],
-        zone_id=zone_id,
-        diff=diff(done.changes, owner),
-    )
+    result: dict[str, Any] = {
+        "changed": bool(done.changes),
+        "commands": [cloudflare.command(change, zone_id) for change in done.changes],
+        "records": [record._asdict() for record in done.records],
+        "zone_id": zone_id,
+    }
+    if module._diff:
+        header = f"zone {zone or zone_id}"
+        result["diff"] = {"before_header": header, "after_header": header, **diff(done.changes, owner)}
+    module.exit_json(**result)
 
 
 if __name__ == "__main__":

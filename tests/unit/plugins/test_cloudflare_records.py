@@ -49,7 +49,7 @@ def run(zone: Cloudflare, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     def run_module(records: Any, check: bool = False, **arguments: Any) -> Answer:
         given = {"api_token": TOKEN, "zone_id": zone.zone_id, "base_url": zone.base_url, "records": records}
         given = {key: value for key, value in {**given, **arguments}.items() if value is not None}
-        given["_ansible_check_mode"] = check
+        given.update(_ansible_check_mode=check, _ansible_diff=True)
         monkeypatch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": given}).encode())
         monkeypatch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)  # ansible-core 2.19 and later
         with pytest.raises(SystemExit):
@@ -98,7 +98,7 @@ def test_several_records_are_made_by_one_request_and_then_left_alone(zone: Cloud
     second = run(records)
     assert not second["changed"]
     assert second["commands"] == []
-    assert second["diff"] == {"before": "", "after": ""}
+    assert (second["diff"]["before"], second["diff"]["after"]) == ("", "")
     assert second["records"] == first["records"]
     assert [entry.method for entry in zone.requests[2:]] == ["GET"]
 
@@ -111,7 +111,10 @@ def test_changed_content_changes_the_record_and_keeps_what_is_not_ours(zone: Clo
     (command,) = changed["commands"]
     body = '{"name": "jellyfin.example.org", "type": "A", "ttl": 1, "content": "198.51.100.7", "proxied": false}'
     assert command == f"PATCH /zones/{zone.zone_id}/dns_records/{made['id']} {body}"
+    zone_text = f"zone {zone.zone_id}"
     assert changed["diff"] == {
+        "before_header": zone_text,
+        "after_header": zone_text,
         "before": f"jellyfin.example.org A 203.0.113.10 ttl=auto DNS-only # Films {MARK}\n",
         "after": f"jellyfin.example.org A 198.51.100.7 ttl=auto DNS-only # Films {MARK}\n",
     }

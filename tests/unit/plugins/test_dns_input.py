@@ -50,7 +50,7 @@ RECORDS: list[tuple[list[dict[str, Any]], str]] = [
     ),
     ([entry(name="jellyfin.example.com.")], "records[0].name: 'jellyfin.example.com.' does not lie in the zone"),
     ([entry(name="x." * 125 + "x")], "at most 63 between two dots and 253 in all"),
-    ([entry(content=None)], "records[0].content is missing; say where to"),
+    ([entry(content=None)], "records[0].content is missing; say where A is to point"),
     ([entry(content="")], "records[0].content is empty; a template"),
     ([entry(content="203.0.113.300")], "records[0].content: '203.0.113.300' is not an IPv4 address"),
     ([entry(content="203.0.113.10/32")], "records[0].content: '203.0.113.10/32' is not an IPv4 address"),
