@@ -174,13 +174,18 @@ class Api:
             raise ApiError(self._not_the_api(f"HTTP {error.status_code} without Cloudflare's JSON")) from error
         codes = _codes(error.body)
         said = f"(HTTP {error.status_code}: {_said(error.body)})"
-        right = "Zone Read" if path == "/zones" else "DNS Write (Edit)" if "batch" in path else "DNS Read"
+        if path == "/zones":
+            right = "the right Zone Read for it; zone_id instead of zone needs no such right"
+        elif "batch" in path:
+            right = "the right DNS Write (Edit) for the zone of this zone_id"
+        else:
+            right = "the right DNS Read for the zone of this zone_id"
         if error.status_code == 403 and 10000 in codes:
-            remedy = f"api_token: the token lacks the right for {doing} {said}; give it {right} for this zone"
+            remedy = f"api_token: the token may not be used for {doing} {said}; give it {right}"
         elif error.status_code in (401, 403) or codes & {6003, 6111, 9106}:
             remedy = (
                 f"api_token: Cloudflare refuses the token when {doing} {said}; check that it is copied whole, neither "
-                f"expired nor revoked, and has {right} for this zone"
+                f"expired nor revoked, and has {right}"
             )
         elif codes & {7000, 7003}:
             remedy = f"zone_id: there is no such zone {said}; copy the Zone ID from the zone's overview page"

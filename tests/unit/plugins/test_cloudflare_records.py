@@ -278,12 +278,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "token of another zone",
         {"api_token": "of-another-zone-0004"},
-        "api_token: the token lacks the right for listing",
+        "api_token: the token may not be used for listing",
     ),
     (
         "token may only read",
         {"api_token": "reads-only-0003"},
-        "api_token: the token lacks the right for writing records",
+        "api_token: the token may not be used for writing records",
     ),
     ("token malformed for Cloudflare", {"api_token": "a+b/c="}, "api_token: Cloudflare refuses the token"),
     ("no such zone id", {"zone_id": "f" * 32}, "zone_id: there is no such zone (HTTP 404: 7003"),
