@@ -75,6 +75,7 @@ class Api:
         self._timeout = timeout
         self._patience = timeout
         self._sleep = sleep
+        self._refusals = self._broken = 0
 
     def zone_id(self, name: str) -> str:
         found = self._get("/zones", {"name": name}, f"looking the zone {name} up")["result"]
@@ -118,35 +119,43 @@ class Api:
         self, method: str, path: str, doing: str, query: dict[str, Any] | None = None, body: Any = None
     ) -> dict[str, Any]:
         """The answer's envelope. A read is repeated; a write only when Cloudflare did not begin it (429)."""
+        answer = None
+        while answer is None:
+            answer = self._attempt(method, path, doing, query, body)
+        self._refusals = self._broken = 0
+        return answer
+
+    def _attempt(
+        self, method: str, path: str, doing: str, query: dict[str, Any] | None, body: Any
+    ) -> dict[str, Any] | None:
+        """One request; None, after a wait, if it is to be repeated."""
         import cloudflare
 
-        refusals = broken = 0
-        while True:
-            try:
-                if method == "GET":
-                    answer = self._client.get(path, cast_to=object, options={"params": query or {}})
-                else:
-                    answer = self._client.post(path, cast_to=object, body=body)
-                return self._envelope(answer, doing)
-            except (cloudflare.RateLimitError, cloudflare.InternalServerError) as error:
-                refusals += 1
-                self._wait(error, refusals, doing)
-                if method != "GET" and error.status_code != 429:
-                    raise Overtaken(
-                        f"base_url: Cloudflare failed when {doing} (HTTP {error.status_code}); run again later, "
-                        "the next run finishes the work"
-                    ) from error
-            except cloudflare.APIStatusError as error:
-                self._refused(error, path, doing)
-            except cloudflare.APIConnectionError as error:
-                broken += 1
-                if broken == _ATTEMPTS or _untrusted(error):
-                    raise ApiError(self._unreachable(error)) from error
-                self._sleep(0.5 * broken)
-                if method != "GET":
-                    raise Overtaken(self._unreachable(error)) from error
-            except json.JSONDecodeError as error:
-                raise ApiError(self._not_the_api("broken JSON")) from error
+        try:
+            if method == "GET":
+                answer = self._client.get(path, cast_to=object, options={"params": query or {}})
+            else:
+                answer = self._client.post(path, cast_to=object, body=body)
+            return self._envelope(answer, doing)
+        except (cloudflare.RateLimitError, cloudflare.InternalServerError) as error:
+            self._wait(error, doing)
+            if method != "GET" and error.status_code != 429:
+                raise Overtaken(
+                    f"base_url: Cloudflare failed when {doing} (HTTP {error.status_code}); run again later, "
+                    "the next run finishes the work"
+                ) from error
+        except cloudflare.APIStatusError as error:
+            self._refused(error, path, doing)
+        except cloudflare.APIConnectionError as error:
+            self._broken += 1
+            if self._broken == _ATTEMPTS or _untrusted(error):
+                raise ApiError(self._unreachable(error)) from error
+            self._sleep(0.5 * self._broken)
+            if method != "GET":
+                raise Overtaken(self._unreachable(error)) from error
+        except json.JSONDecodeError as error:
+            raise ApiError(self._not_the_api("broken JSON")) from error
+        return None
 
     def _envelope(self, answer: Any, doing: str) -> dict[str, Any]:
         if not isinstance(answer, dict) or "success" not in answer or "result" not in answer:
@@ -155,9 +164,10 @@ class Api:
             raise ApiError(f"records: Cloudflare refused when {doing}: {_said(answer)}")
         return answer
 
-    def _wait(self, error: Any, refusals: int, doing: str) -> None:
+    def _wait(self, error: Any, doing: str) -> None:
+        self._refusals += 1
         asked = _asked_to_wait(error.response.headers)
-        seconds = max(asked or 0, min(0.5 * 2 ** (refusals - 1), _LONGEST_BACKOFF))
+        seconds = max(asked or 0, min(0.5 * 2 ** (self._refusals - 1), _LONGEST_BACKOFF))
         if seconds > self._patience:
             wish = "asks to wait" if asked else "failed, and the next attempt would come after"
             raise ApiError(
