@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import lab, shell, wires
-from .lab import LabError
+from .errors import LabError
 from .network import BY_NAME, HOSTS, Host
 from .paths import CHECKOUT
 from .programs import note
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         "--only", nargs="+", default=[], metavar="HOST", help="these, the routers before them, and the resolver"
     )
     add("down", "stop the lab and remove all of it")
-    add("status", "show the hosts and which are up")
+    add("status", "show the hosts and which are up; fails when none is")
     run = add("exec", "run a command on a host: exec HOST -- COMMAND…", "HOST")
     run.add_argument("words", nargs=argparse.REMAINDER, metavar="COMMAND")
     add("logs", "print a host's log", "HOST").add_argument("-f", "--follow", action="store_true", help="and what comes")
@@ -72,14 +72,15 @@ def check_machine() -> None:
 
 
 def status() -> int:
-    all_up = True
+    """Show every host; the exit status is 1 when none is up."""
+    none_up = True
     for each in HOSTS:
         up = lab.is_up(each)
-        all_up &= up
+        none_up &= not up
         state = "up" if up else "starting" if lab.is_on(each) else "off"
         addresses = " ".join(address for port in each.ports for address in port.addresses)
         print(f"{each.name:12} {state:9} {each.about}{note(each)}\n{'':22} {addresses or 'sets its own addresses'}")
-    return 0 if all_up else 1
+    return int(none_up)
 
 
 def inside(name: str) -> tuple[Host, int]:

@@ -6,9 +6,10 @@ import os
 import secrets
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
-from . import certificates, programs
+from . import certificates, image, machine, programs
 from .network import BY_NAME, HOSTS, RESOLVER, SSH_PORT, Host
 from .paths import SECRETS, SSH, STATE, TLS, host_dir
 
@@ -17,11 +18,12 @@ HOST_KEY = SSH / "ssh_host_ed25519_key"
 KNOWN_HOSTS = SSH / "known_hosts"
 
 
-def furnish_lab() -> None:
+def furnish_lab(say: Callable[[str], None]) -> None:
     """Once in a lab's life. The last step creates `made`; what was interrupted before that is made anew."""
     made = STATE / "made"
     if made.exists():
         return
+    base = image.build(say)
     for directory in (SSH, SECRETS, TLS, STATE / "hosts"):
         shutil.rmtree(directory, ignore_errors=True)
     for directory in (SSH, SECRETS, STATE / "hosts"):
@@ -37,12 +39,17 @@ def furnish_lab() -> None:
     write(KNOWN_HOSTS, "".join(f"[{name}]:{SSH_PORT} {public}\n" for name in names))
     for host in HOSTS:
         host_dir(host.name).mkdir()
-        furnish_machine(host) if host.is_machine else furnish_namespace(host)
+        if host.is_machine:
+            furnish_machine(host, base)
+        else:
+            furnish_namespace(host)
     made.touch()
 
 
-def furnish_machine(host: Host) -> None:
+def furnish_machine(host: Host, base: Path) -> None:
     """The VPS as its provider hands it over: root's key, and sshd on the port that its owner chose."""
+    # A lab keeps its image for life: whoever changes image.py meanwhile does not change a disk that is in use.
+    machine.image(host).symlink_to(base)
     root = host_dir(host.name) / "disk/upper"
     common_files(host, root / "etc")
     write(root / "etc/ssh/sshd_config.d/lab.conf", f"Port {SSH_PORT}\nPasswordAuthentication no\n")

@@ -12,6 +12,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from .errors import LabError, tail
 from .paths import CACHE
 
 RELEASE = "bookworm"
@@ -37,6 +38,11 @@ rm -f /etc/ssh/ssh_host_* /etc/machine-id
 touch /etc/machine-id
 systemctl -q disable apt-daily.timer apt-daily-upgrade.timer
 """
+# In process and mount namespaces of its own, the build ends with the lab's command, all of it.
+ALONE = (
+    *("setpriv", "--pdeathsig=KILL"),
+    *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
+)
 STANZA = ("Package", "Version", "Architecture", "Depends", "Pre-Depends", "Provides", "Conflicts", "Breaks", "Replaces")
 
 
@@ -51,7 +57,7 @@ def root() -> Path:
 
 
 def build(say: Callable[[str], None]) -> Path:
-    """The image's directory; made when it is not there. Raises CalledProcessError; its output is in CACHE/build.log.
+    """The image's directory; made when it is not there. Raises LabError.
 
     It is built under another name, so that one that was interrupted is never used, and is removed by the next build.
     """
@@ -65,22 +71,26 @@ def build(say: Callable[[str], None]) -> Path:
         shutil.rmtree(old)
     if unfinished.exists():
         shutil.rmtree(unfinished)
-    with (CACHE / "build.log").open("w") as log:
-
-        def run(*command: str) -> None:
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
-
-        # --variant=minbase and no recommended packages, as cloud images are made. force-unsafe-io: a build that dies
-        # is thrown away, so nothing needs to reach the disk at once.
-        run(
-            *("mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(INSTALLED)}"),
-            f"--customize-hook=chroot \"$1\" sh -c '{SETUP.format(' '.join(INSTALLABLE))}'",
-            *(RELEASE, str(unfinished)),
-        )
-        index_packages(unfinished)
+    install(unfinished)
+    index_packages(unfinished)
     (unfinished / "etc/apt/sources.list").write_text(SOURCES)
     unfinished.rename(finished)
     return finished
+
+
+def install(image: Path) -> None:
+    # --variant=minbase and no recommended packages, as cloud images are made. force-unsafe-io: a build that dies is
+    # thrown away, so nothing needs to reach the disk at once.
+    command = [
+        *(*ALONE, "mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(INSTALLED)}"),
+        f"--customize-hook=chroot \"$1\" sh -c '{SETUP.format(' '.join(INSTALLABLE))}'",
+        *(RELEASE, str(image)),
+    ]
+    log = CACHE / "build.log"
+    with log.open("w") as output:
+        status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode
+    if status:
+        raise LabError(f"mmdebstrap could not make the VPS's image. {log} ends:\n{tail(log)}")
 
 
 def index_packages(image: Path) -> None:

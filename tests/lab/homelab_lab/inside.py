@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import image, machine, programs
+from . import machine, programs
 from .network import BY_NAME, Host
 from .paths import STATE, host_dir
 
@@ -46,7 +46,7 @@ def furnish(host: Host) -> None:
     if host.is_machine:
         root = directory / "root"
         root.mkdir(exist_ok=True)
-        overlay(image.root(), directory / "disk", root)
+        overlay(machine.image(host).resolve(), directory / "disk", root)
         machine.enter_cgroup(host)
         return
     overlay("/etc", directory / "etc", "/etc")

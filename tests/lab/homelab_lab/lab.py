@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from . import furniture, image, machine, processes, programs, wires
+from . import furniture, machine, processes, programs, wires
+from .errors import LabError, tail
 from .network import BY_NAME, HOSTS, Host, with_routers
 from .paths import NETNS, STATE, host_dir
 
@@ -21,10 +22,6 @@ LOCK = STATE.parent / "lock"
 PATIENCE = 60.0  # seconds that a host has to come up; a machine takes about two
 
 Say = Callable[[str], None]
-
-
-class LabError(Exception):
-    """What went wrong and what to do about it, for a person."""
 
 
 @contextmanager
@@ -85,13 +82,14 @@ def log_file(host: Host) -> Path:
 def power_on(hosts: Iterable[Host], lab_lock: int, say: Say) -> None:
     """Start those that are off, all at once, and wait until every one is up."""
     started = time.monotonic()
-    waiting = {host.name: host for host in hosts}
+    waiting = {host.name: host for host in hosts if not is_up(host)}
     for host in waiting.values():
         if not is_on(host):
             start_keeper(host, lab_lock)
     while waiting:
         for host in list(waiting.values()):
             if is_up(host):
+                settle(host)
                 del waiting[host.name]
                 say(f"{host.name} is up{programs.note(host)}")
             elif not is_on(host):
@@ -100,6 +98,14 @@ def power_on(hosts: Iterable[Host], lab_lock: int, say: Say) -> None:
             names = ", ".join(waiting)
             raise LabError(f"not up after {PATIENCE:.0f} s: {names}. See: tests/lab/lab logs {next(iter(waiting))}")
         time.sleep(0.05)
+
+
+def settle(host: Host) -> None:
+    """A machine listens before it has started everything."""
+    if host.is_machine and (pid := first_process(host)):
+        command = ["nsenter", f"--target={pid}", "--all", "systemctl", "is-system-running", "--wait"]
+        with suppress(subprocess.TimeoutExpired):
+            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False)
 
 
 def start_keeper(host: Host, lab_lock: int) -> None:
@@ -164,15 +170,14 @@ def reboot(host: Host, lab_lock: int, say: Say) -> None:
 def up(only: Iterable[Host], lab_lock: int, say: Say) -> None:
     STATE.mkdir(mode=0o700, exist_ok=True)
     (STATE / "run").mkdir(exist_ok=True)
-    image.build(say)
-    furniture.furnish_lab()
+    furniture.furnish_lab(say)
     if not switches_are_laid():
         for host in HOSTS:
             power_off(host)
         wires.lay_switches()
         (STATE / "switches").write_text(switches_identity())
-    say("starting the hosts")
     power_on(with_routers([host.name for host in only] or BY_NAME), lab_lock, say)
+    say("the lab is up")
 
 
 def start(host: Host, lab_lock: int, say: Say) -> None:
@@ -210,7 +215,3 @@ def down(say: Say) -> None:
 
 def run(command: list[str]) -> None:
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
-
-
-def tail(path: Path, lines: int = 15) -> str:
-    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else "(it has none)"

@@ -14,6 +14,11 @@ from .wires import namespace
 CGROUPS = Path("/sys/fs/cgroup")
 
 
+def image(host: Host) -> Path:
+    """What lies below the machine's disk (image.py)."""
+    return host_dir(host.name) / "image"
+
+
 def command(host: Host) -> list[str]:
     return [
         # Without it /proc/sys/net is read-only: nspawn does not know that the network namespace is the machine's own.
