@@ -30,8 +30,8 @@ class Plane:
     def __init__(self) -> None:
         self.told: dict[str, dict[str, Live]] = {}
 
-    def start(self, tree: Tree) -> None:
-        """Bring everything up."""
+    def start(self, tree: Tree, lock: threading.RLock) -> None:
+        """Bring everything up. `lock` is held whenever the tree changes, and during this call."""
 
     def apply(self, tree: Tree, path: str) -> None:
         """A row of the menu `path` has changed."""
@@ -90,7 +90,7 @@ class RouterOS:
 
     def start(self) -> RouterOS:
         with self._lock:
-            self.plane.start(self._tree)
+            self.plane.start(self._tree, self._lock)
         for listener, context in zip(self._listeners, (None, self._context), strict=True):
             threading.Thread(target=self._accept, args=(listener, context), daemon=True).start()
         return self
