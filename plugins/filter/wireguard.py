@@ -9,6 +9,7 @@ from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.homelab.fabric.plugins.module_utils.network_document import TopologyError
+from ansible_collections.homelab.fabric.plugins.module_utils.picture import draw
 from ansible_collections.homelab.fabric.plugins.module_utils.topology import plan
 
 FACT = "wireguard_public_keys"
@@ -68,8 +69,22 @@ def wireguard_tunnel(
     }
 
 
+def wireguard_picture(networks: Mapping[str, Any], network: str) -> str:
+    """The network as an SVG document."""
+    if network not in networks:
+        raise AnsibleFilterError(f"wireguard_networks has no network {network!r}: name one of {', '.join(networks)}")
+    try:
+        return draw(networks, network)
+    except TopologyError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
 class FilterModule:
     """Filters over the inventory's wireguard_networks."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"wireguard_network": wireguard_network, "wireguard_tunnel": wireguard_tunnel}
+        return {
+            "wireguard_network": wireguard_network,
+            "wireguard_picture": wireguard_picture,
+            "wireguard_tunnel": wireguard_tunnel,
+        }
