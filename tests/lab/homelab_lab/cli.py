@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -143,6 +144,8 @@ def dispatch(arguments: argparse.Namespace) -> int:
 
 def main() -> int:
     os.umask(0o022)
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # su and cron leave them out
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `lab status | head` ends quietly
     arguments = parser().parse_args()
     try:
         check_machine()

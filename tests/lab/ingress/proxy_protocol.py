@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
+import socket
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LONGEST_V1 = 107
 ADDRESS_BYTES = {1: 4, 2: 16}  # by address family, the high half of byte 14
 
 
-async def read_header(reader: asyncio.StreamReader) -> str:
-    """The client's address, or "unknown" where the proxy speaks for itself. Raises ValueError on anything else."""
-    start = await reader.readexactly(len(SIGNATURE))
-    return await version2(reader) if start == SIGNATURE else await version1(start, reader)
+def read_header(connection: socket.socket) -> str:
+    """The client's address, or "unknown" where the proxy speaks for itself; not a byte more than the header is read.
+
+    Raises ValueError on anything else.
+    """
+    start = read_exactly(connection, len(SIGNATURE))
+    return version2(connection) if start == SIGNATURE else version1(connection, start)
 
 
-async def version1(start: bytes, reader: asyncio.StreamReader) -> str:
-    if not start.startswith(b"PROXY "):
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        block = connection.recv(size - len(data))
+        if not block:
+            raise ValueError(f"the connection ended in the PROXY protocol header: {data!r}")
+        data += block
+    return data
+
+
+def version1(connection: socket.socket, line: bytes) -> str:
+    if not line.startswith(b"PROXY "):
         raise ValueError("no PROXY protocol header")
-    line = start if start.endswith(b"\r\n") else start + await reader.readuntil(b"\r\n")
-    if len(line) > LONGEST_V1:
-        raise ValueError("the header of version 1 is longer than 107 bytes")
+    while not line.endswith(b"\r\n"):
+        if len(line) == LONGEST_V1:
+            raise ValueError(f"the header of version 1 is longer than {LONGEST_V1} bytes")
+        line += read_exactly(connection, 1)
     words = line.decode("ascii").split()
     if words[1:2] == ["UNKNOWN"]:
         return "unknown"
@@ -30,9 +44,9 @@ async def version1(start: bytes, reader: asyncio.StreamReader) -> str:
     return str(ipaddress.ip_address(words[2]))
 
 
-async def version2(reader: asyncio.StreamReader) -> str:
-    version_command, family_protocol, *length = await reader.readexactly(4)
-    rest = await reader.readexactly(int.from_bytes(length, "big"))
+def version2(connection: socket.socket) -> str:
+    version_command, family_protocol, *length = read_exactly(connection, 4)
+    rest = read_exactly(connection, int.from_bytes(length, "big"))
     if version_command >> 4 != 2:
         raise ValueError(f"bad version in a header of version 2: {version_command:#x}")
     size = ADDRESS_BYTES.get(family_protocol >> 4, 0)
