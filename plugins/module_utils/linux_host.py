@@ -1,0 +1,306 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The Linux host that a module runs on: its commands, its files, and what its interfaces are like right now."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import time
+from typing import Any, Callable, NamedTuple, Sequence
+
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED, Secret, sorted_prefixes
+
+TIMEOUT = 90  # seconds for one command; a service start waits for the network
+LOCK_TIMEOUT = 60  # seconds to wait for another run
+PACKAGES = {
+    "wg": "wireguard-tools",
+    "wg-quick": "wireguard-tools",
+    "ip": "iproute2",
+    "nft": "nftables",
+    "systemctl": "systemd",
+}
+MISSING = 127  # exit status where a tool is not installed, as a shell has it
+
+
+class Result(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+class LivePeer(NamedTuple):
+    """A peer as the kernel has it. `handshake` is in seconds since 1970, 0 for never."""
+
+    preshared_key: Secret
+    endpoint: str | None
+    allowed_ips: tuple[str, ...]
+    handshake: int
+    received: int
+    sent: int
+    keepalive: int
+
+
+class Link(NamedTuple):
+    """A WireGuard interface that exists. `routes`: destination → who made it (``boot``: `ip route add`)."""
+
+    private_key: Secret
+    public_key: str
+    listen_port: int
+    peers: dict[str, LivePeer]
+    up: bool
+    mtu: int
+    addresses: tuple[str, ...]
+    routes: dict[str, str]
+
+
+class Unit(NamedTuple):
+    """A systemd unit: whether it starts at boot, whether it runs."""
+
+    enabled: bool
+    active: bool
+
+
+class Host:
+    """Commands and files. `folder` is wg-quick's, the only place that it writes to."""
+
+    def __init__(self, folder: str = "/etc/wireguard", proc: str = "/proc") -> None:
+        self.folder = folder
+        self.proc = proc
+        self._lock: int | None = None
+
+    # Commands
+
+    def run(self, command: Sequence[str], stdin: str = "") -> Result:
+        """Run to the end; a tool that is not there ends with MISSING."""
+        path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+        environment = {**os.environ, "PATH": path, "LC_ALL": "C", "WG_ENDPOINT_RESOLUTION_RETRIES": "3"}
+        tool = shutil.which(command[0], path=path)
+        if tool is None:
+            return Result(MISSING, "", f"{command[0]}: command not found")
+        try:
+            done = subprocess.run(
+                [tool, *command[1:]],
+                input=stdin,
+                env=environment,
+                timeout=TIMEOUT,
+                capture_output=True,
+                text=True,
+                errors="surrogateescape",
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Result(124, "", f"no answer within {TIMEOUT} s")
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def demand(self, command: Sequence[str], remedy: str, stdin: str = "") -> str:
+        """The output of a command that must succeed. Raises DeviceError, which never shows a key."""
+        result = self.run(command, stdin)
+        if result.status == MISSING:
+            raise missing(command[0])
+        if result.status:
+            answer = redact(result.err.strip() or result.out.strip()) or "nothing"
+            raise DeviceError(f"`{shlex.join(command)}` ended with {result.status}, it said: {answer}. {remedy}")
+        return result.out
+
+    def has(self, tool: str) -> bool:
+        path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
+        return shutil.which(tool, path=path) is not None
+
+    # Files
+
+    def path(self, name: str) -> str:
+        return os.path.join(self.folder, name)
+
+    def read(self, path: str) -> str | None:
+        """A file's text, None if there is none."""
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DeviceError(f"{path} cannot be read: {error.strerror}. Run the task with `become: true`") from error
+
+    def write(self, path: str, text: str, check: Callable[[str], object]) -> None:
+        """Replace a file as a whole, mode 0600, after `check(temporary path)` found the new one good."""
+        name = os.path.basename(path)
+        temporary = tempfile.mkdtemp(prefix=f".homelab.fabric-{name}-", dir=self.folder)
+        try:
+            new = os.path.join(temporary, name)
+            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            check(new)
+            os.replace(new, path)
+            sync_folder(self.folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def remove(self, path: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(path)
+        sync_folder(self.folder)
+
+    def too_open(self, path: str, mode: int) -> bool:
+        """Whether others may do with it what `mode` does not let them."""
+        try:
+            return bool(os.stat(path).st_mode & 0o777 & ~mode)
+        except FileNotFoundError:
+            return False
+
+    def lock(self) -> None:
+        """Keep other runs out until this process ends, and clear away what a killed one left."""
+        try:
+            os.makedirs(self.folder, 0o700, exist_ok=True)
+            self._lock = os.open(self.folder, os.O_RDONLY)
+        except OSError as error:
+            raise DeviceError(
+                f"{self.folder} cannot be used: {error.strerror}. Run the task with `become: true`"
+            ) from error
+        deadline = time.monotonic() + LOCK_TIMEOUT
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise DeviceError(
+                        f"another run holds {self.folder} since {LOCK_TIMEOUT} s. Wait for it, or end it"
+                    ) from None
+                time.sleep(0.1)
+        for left in glob.glob(self.path(".homelab.fabric-*")):
+            shutil.rmtree(left, ignore_errors=True)
+
+    # State
+
+    def link(self, name: str, table: str) -> Link | None:
+        """The interface as it is; None: there is none. `table` is the routing table its routes are in."""
+        shown = self.run(["ip", "-j", "address", "show", "dev", name])
+        if shown.status:
+            return None
+        device = next(item for item in json.loads(shown.out) if item.get("ifname") == name)
+        dump = self.demand(["wg", "show", name, "dump"], f"{name} is no WireGuard interface: choose another name")
+        interface, *peers = [line.split("\t") for line in dump.splitlines()]
+        return Link(
+            Secret(_given(interface[0])),
+            interface[1],
+            int(interface[2]),
+            dict(map(_live_peer, peers)),
+            "UP" in device["flags"],
+            device["mtu"],
+            sorted_prefixes(f"{address['local']}/{address['prefixlen']}" for address in device["addr_info"]),
+            self._routes(name, table),
+        )
+
+    def _routes(self, name: str, table: str) -> dict[str, str]:
+        routes: dict[str, str] = {}
+        for family, length in (("-4", 32), ("-6", 128)):
+            # A table that was never used is an error to `ip`; it has no routes.
+            shown = self.run(["ip", "-j", family, "route", "show", "dev", name, "table", table]).out.strip()
+            for route in json.loads(shown or "[]"):
+                destination = route["dst"]
+                if destination == "default":
+                    continue
+                prefix = destination if "/" in destination else f"{destination}/{length}"
+                routes[prefix] = route.get("protocol", "")
+        return routes
+
+    def way_to(self, address: str) -> tuple[str, int] | None:
+        """Device and prefix length of the route that packets to an address take now."""
+        shown = self.run(["ip", "-j", "route", "get", "fibmatch", address])
+        routes = json.loads(shown.out or "[]") if shown.status == 0 else []
+        if not routes or "dev" not in routes[0]:
+            return None
+        destination = str(routes[0]["dst"])
+        whole = 128 if ":" in address else 32
+        length = 0 if destination == "default" else int(destination.partition("/")[2] or whole)
+        return str(routes[0]["dev"]), length
+
+    def now(self) -> int:
+        """Seconds since 1970."""
+        return int(time.time())
+
+    def unit(self, name: str) -> Unit:
+        shown = self.run(["systemctl", "show", "--property=ActiveState,UnitFileState", name]).out
+        state: dict[str, Any] = dict(line.partition("=")[::2] for line in shown.splitlines())
+        return Unit(
+            state.get("UnitFileState", "").startswith("enabled"), state.get("ActiveState") in ("active", "activating")
+        )
+
+    def switch(self, name: str) -> str:
+        """The value of a switch below /proc/sys/net; empty if the kernel has none."""
+        return (self.read(os.path.join(self.proc, "sys/net", name)) or "").strip()
+
+    def ssh_client(self) -> str | None:
+        """The address that this run is controlled from, if that is by ssh.
+
+        sudo clears the environment, so it is looked for in the parents' as well.
+        """
+        found = os.environ.get("SSH_CONNECTION") or os.environ.get("SSH_CLIENT")
+        process = os.getppid()
+        while not found and process > 1:
+            environment = self._process(process, "environ").split("\0")
+            found = next((item[15:] for item in environment if item.startswith("SSH_CONNECTION=")), None)
+            parent = re.search(r"^PPid:\s*(\d+)", self._process(process, "status"), re.MULTILINE)
+            process = int(parent.group(1)) if parent else 0
+        return found.split()[0].partition("%")[0] if found else None
+
+    def _process(self, number: int, item: str) -> str:
+        try:
+            return self.read(os.path.join(self.proc, str(number), item)) or ""
+        except DeviceError:
+            return ""
+
+
+def sync_folder(folder: str) -> None:
+    """Make a rename or a removal in a folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def missing(tool: str) -> DeviceError:
+    package = PACKAGES.get(tool, tool)
+    return DeviceError(f"`{tool}` is not on this host. Install the package {package} before this task")
+
+
+def redact(text: str) -> str:
+    """A tool's answer without anything that could be a key: `wg` quotes the line that it could not read."""
+    text = re.sub(r"[A-Za-z0-9+/]{40,}={0,2}", REDACTED, text)
+    return re.sub(r"(?i)((?:private|preshared)-?key\W*)\S+", rf"\g<1>{REDACTED}", text)
+
+
+def _given(text: str) -> str:
+    """A value of `wg show dump`, empty where it shows that there is none."""
+    return "" if text in ("(none)", "off") else text
+
+
+def _live_peer(fields: Sequence[str]) -> tuple[str, LivePeer]:
+    key, psk, endpoint, allowed, handshake, received, sent, keepalive = fields
+    peer = LivePeer(
+        Secret(_given(psk)),
+        _given(endpoint) or None,
+        sorted_prefixes(_given(allowed).split(",") if _given(allowed) else ()),
+        int(handshake),
+        int(received),
+        int(sent),
+        int(_given(keepalive) or 0),
+    )
+    return key, peer
