@@ -79,6 +79,8 @@ def udp_timeout_sysctls(seconds: int) -> dict[str, int]:
 
 
 def nat_rules(host: Host) -> str:
+    # The input chain matters: a packet that the router itself answered would leave a connection behind, and the next
+    # packet from inside would then get another port than the mapping that was forgotten.
     assert host.nat
     return f"""\
 table inet nat-router {{
@@ -86,6 +88,12 @@ table inet nat-router {{
         type filter hook forward priority filter; policy drop;
         ct state established,related accept
         iifname != "{host.nat.outside}" accept
+    }}
+    chain input {{
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        iifname != "{host.nat.outside}" accept
+        meta l4proto icmp accept
     }}
     chain postrouting {{
         type nat hook postrouting priority srcnat;
