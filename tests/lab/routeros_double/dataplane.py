@@ -151,13 +151,15 @@ class DataPlane(Plane):
                 continue
             host, port = values.get("endpoint-address", ""), int(values.get("endpoint-port", "0"))
             address = None
-            if host and port:
+            # A responder never dials.
+            waits = "true" in (values.get("responder"), values.get("is-responder"))
+            if host and port and not waits:
                 names.add(host)
                 address = self._address(host)
             wanted[values["interface"]][values["public-key"]] = PeerSettings(
                 preshared=values.get("preshared-key", ""),
                 endpoint=(address, port) if address else None,
-                keepalive=seconds(values.get("persistent-keepalive", "0s")) or 0,
+                keepalive=0 if waits else seconds(values.get("persistent-keepalive", "0s")) or 0,
                 allowed=tuple(filter(None, values.get("allowed-address", "").split(","))),
             )
         for interface_id, peers in wanted.items():

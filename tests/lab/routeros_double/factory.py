@@ -62,6 +62,12 @@ _GIVEN = frozenset(["/interface", "/ip/service", "/system/identity"])
 _BUILT_IN_LISTS = ("all", "none", "dynamic", "static")
 
 
+def _rank(path: str) -> int:
+    """Interfaces before their lists, before what stands on them, before rules and routes."""
+    order = ("/interface", "/interface/vlan", "/interface/wireguard", LISTS, "/user/group", "/ip/address")
+    return order.index(path) if path in order else len(order)
+
+
 def apply(factory: Factory, tree: Tree, engine: Engine) -> None:
     """Fill an empty tree. A menu that the factory names replaces the default one; what others refer to comes first."""
     for name in _BUILT_IN_LISTS:
@@ -69,9 +75,8 @@ def apply(factory: Factory, tree: Tree, engine: Engine) -> None:
     for name, missing in (("full", ()), ("write", ("ftp", "policy")), ("read", ("ftp", "policy", "write"))):
         granted = ",".join(policy for policy in POLICIES if policy not in missing)
         tree.table("/user/group").insert({"name": name, "policy": granted, "builtin": ""})
-    nd = {"interface": "all", "default": ""}
-    tree.table("/ipv6/nd").insert(nd)
-    for path in dict.fromkeys([*DEFAULT, *factory]):
+    tree.table("/ipv6/nd").insert({"interface": "all", "default": ""})
+    for path in sorted({*DEFAULT, *factory}, key=lambda path: (_rank(path), path)):
         for values in factory.get(path, DEFAULT.get(path, ())):
             if path in _GIVEN:
                 tree.table(path).insert(dict(values))

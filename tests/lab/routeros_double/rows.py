@@ -38,7 +38,9 @@ class View:
     running: Version
     live: LivePeers
     facts: Callable[[], Shown]  # the row of /system/resource
-    peers: dict[str, Mapping[str, Live]] = field(default_factory=dict)  # one look per interface and print
+    # Looked up once per print.
+    peers: dict[str, Mapping[str, Live]] = field(default_factory=dict)
+    overlapping: set[str] | None = None
 
     def show(self, name: str, text: str) -> str:
         shown = self.menu.fields.get(name)
@@ -122,24 +124,31 @@ def _peer(view: View, row: Row) -> Shown:
     shown.update({"rx": str(live.rx), "tx": str(live.tx), "dynamic": "false", "disabled": _disabled(row)})
     if live.handshake:
         shown["last-handshake"] = duration(max(0, int(time.time() - live.handshake)))
-    if view.running >= (7, 24) and _overlaps(view, row):
+    if view.running >= (7, 24) and view.overlapping is None:
+        view.overlapping = _overlapping(view.tree)
+    if row.id in (view.overlapping or ()):
         shown[".about"] = "allowed-address matches other peers"
     return shown
 
 
-def _overlaps(view: View, row: Row) -> bool:
-    def networks(one: Row) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
-        text = one.values.get("allowed-address", "")
-        return [ipaddress.ip_network(part) for part in text.split(",") if part]
-
-    mine = networks(row)
-    return any(
-        here.version == there.version and here.overlaps(there)
-        for other in view.tree.table("/interface/wireguard/peers")
-        if other is not row and other.values["interface"] == row.values["interface"]
-        for there in networks(other)
-        for here in mine
-    )
+def _overlapping(tree: Tree) -> set[str]:
+    """Ids of peers with a prefix that another peer of the same interface has too, wholly or in part."""
+    spans = []
+    for row in tree.table("/interface/wireguard/peers"):
+        for part in filter(None, row.values.get("allowed-address", "").split(",")):
+            network = ipaddress.ip_network(part)
+            first, last = int(network.network_address), int(network.broadcast_address)
+            spans.append((row.values["interface"], network.version, first, last, row.id))
+    found = set()
+    # Sorted by their start, prefixes that overlap are nested: only those still open can concern the next one.
+    open_spans: list[tuple[str, int, int, int, str]] = []
+    for span in sorted(spans):
+        open_spans = [one for one in open_spans if one[:2] == span[:2] and one[3] >= span[2]]
+        for other in open_spans:
+            if other[4] != span[4]:
+                found |= {other[4], span[4]}
+        open_spans.append(span)
+    return found
 
 
 def _ip_address(view: View, row: Row) -> Shown:

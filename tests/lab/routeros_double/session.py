@@ -25,6 +25,10 @@ class Device(Protocol):
         """Execute one command; traps when it is refused."""
 
 
+#: Sentences that a client may send before it has logged in. That there is a limit is a fact, this one is a choice.
+_BEFORE_LOGIN = 16
+
+
 class _Cut(Exception):
     """The connection is to end now, without a word."""
 
@@ -43,9 +47,11 @@ class Session:
     def serve(self) -> None:
         with self._connection, self._connection.makefile("rb") as stream:
             reader = SentenceReader(stream.read)
+            strangers = 0
             try:
-                while (words := reader.sentence()) is not None:
-                    if not self._answer(words):
+                for words in iter(reader.sentence, None):
+                    strangers += self._policies is None
+                    if strangers > _BEFORE_LOGIN or not self._answer(words):
                         return
                     reader.limited = self._policies is None
             except _Cut:
