@@ -15,10 +15,10 @@ from pathlib import Path
 from . import lab, shell, wires
 from .errors import LabError
 from .network import BY_NAME, HOSTS, Host
-from .paths import CHECKOUT
+from .paths import LAB
 from .programs import note
 
-PACKAGES = CHECKOUT / "tests/lab/packages.txt"
+PACKAGES = LAB / "packages.txt"
 STARTED = time.monotonic()
 
 

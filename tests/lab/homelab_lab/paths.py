@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+LAB = CHECKOUT / "tests/lab"
 STATE = Path("/run/homelab-fabric/lab")
 CACHE = Path("/var/cache/homelab-fabric")
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from . import certificates, machine
 from .network import BY_NAME, Host
-from .paths import CHECKOUT, SECRETS, host_dir
+from .paths import LAB, SECRETS, host_dir
 
-LAB = CHECKOUT / "tests/lab"
 ROUTEROS_PASSWORD = SECRETS / "routeros-password"
 CLOUDFLARE_TOKEN = SECRETS / "cloudflare-token"
 ZONE = "example.org"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from . import certificates
 from .network import Host
-from .paths import CHECKOUT, STATE
+from .paths import CHECKOUT, LAB, STATE
 
 MACHINE_ENVIRONMENT = {
     "HOME": "/root",
@@ -23,15 +23,13 @@ def environment(host: Host) -> dict[str, str]:
     # In a host's own /etc this file holds the lab's authority too (furniture.py).
     bundle = str(certificates.SYSTEM_BUNDLE)
     trust = dict.fromkeys(("SSL_CERT_FILE", "CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE"), bundle)
+    programs = [str(LAB / "bin"), os.environ["PATH"]]
     values = os.environ | trust | {"HOMELAB_LAB_STATE": str(STATE), "HOMELAB_LAB_HOST": host.name}
     if host.name == "controller":
-        inventories = (CHECKOUT / "inventory", CHECKOUT / "tests/lab/inventory")
-        values |= {
-            "ANSIBLE_INVENTORY": ",".join(map(str, inventories)),
-            "PATH": f"{CHECKOUT / '.venv/bin'}:{os.environ['PATH']}",
-            "VIRTUAL_ENV": str(CHECKOUT / ".venv"),
-        }
-    return dict(values)
+        programs.insert(0, str(CHECKOUT / ".venv/bin"))
+        values["ANSIBLE_INVENTORY"] = ",".join(map(str, (CHECKOUT / "inventory", LAB / "inventory")))
+        values["VIRTUAL_ENV"] = str(CHECKOUT / ".venv")
+    return values | {"PATH": ":".join(programs)}
 
 
 def command(host: Host, pid: int, words: Sequence[str]) -> list[str]:
