@@ -16,7 +16,6 @@ from . import lab, shell, wires
 from .errors import LabError
 from .network import BY_NAME, HOSTS, Host
 from .paths import LAB
-from .programs import note
 
 PACKAGES = LAB / "packages.txt"
 STARTED = time.monotonic()
@@ -59,6 +58,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def check_machine() -> None:
+    if here := os.environ.get("HOMELAB_LAB_HOST"):
+        raise LabError(f"this is the lab's host {here}, from which the others cannot be seen. Call it on the machine")
     if os.geteuid() != 0:
         raise LabError("the lab makes network namespaces, which only root can. Try: sudo tests/lab/lab …")
     missing = []
@@ -80,7 +81,7 @@ def status() -> int:
         none_up &= not up
         state = "up" if up else "starting" if lab.is_on(each) else "off"
         addresses = " ".join(address for port in each.ports for address in port.addresses)
-        print(f"{each.name:12} {state:9} {each.about}{note(each)}\n{'':22} {addresses or 'sets its own addresses'}")
+        print(f"{each.name:12} {state:9} {each.about}\n{'':22} {addresses or 'sets its own addresses'}")
     return int(none_up)
 
 

@@ -69,7 +69,7 @@ def first_process(host: Host) -> int | None:
 
 def is_up(host: Host) -> bool:
     pid = first_process(host)
-    return pid is not None and (not programs.is_written(host) or set(host.listens) <= processes.listening(pid))
+    return pid is not None and set(host.listens) <= processes.listening(pid)
 
 
 def log_file(host: Host) -> Path:
@@ -91,7 +91,7 @@ def power_on(hosts: Iterable[Host], lab_lock: int, say: Say) -> None:
             if is_up(host):
                 settle(host)
                 del waiting[host.name]
-                say(f"{host.name} is up{programs.note(host)}")
+                say(f"{host.name} is up")
             elif not is_on(host):
                 raise LabError(f"{host.name} went off while starting; its log ends:\n{tail(log_file(host))}")
         if time.monotonic() > started + PATIENCE:
@@ -153,7 +153,7 @@ def reboot(host: Host, lab_lock: int, say: Say) -> None:
     """A machine is asked to, and shuts down in order; the others lose power for a moment."""
     before = first_process(host)
     if host.is_machine and before:
-        run(["nsenter", f"--target={before}", "--all", "systemctl", "reboot"])
+        subprocess.run(["nsenter", f"--target={before}", "--all", "systemctl", "reboot"], check=True)
         deadline = time.monotonic() + PATIENCE
         while first_process(host) in (before, None) and is_on(host):
             if time.monotonic() > deadline:
@@ -211,7 +211,3 @@ def down(say: Say) -> None:
     if NETNS.exists() and not any(NETNS.iterdir()):
         subprocess.run(["umount", "--quiet", NETNS], capture_output=True, check=False)
     say("the lab is gone")
-
-
-def run(command: list[str]) -> None:
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)

@@ -42,6 +42,12 @@ def test_errors_say_what_to_do(
     assert message in capsys.readouterr().err
 
 
+def test_the_lab_is_not_called_from_its_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOMELAB_LAB_HOST", "controller")
+    with pytest.raises(LabError, match="this is the lab's host controller"):
+        cli.check_machine()
+
+
 def test_only_root_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="only root can"):
