@@ -156,10 +156,12 @@ class DataPlane(Plane):
             if host and port and not waits:
                 names.add(host)
                 address = self._address(host)
+            # Without an address yet there is nothing to keep alive; switched on with the address, it dials at once.
+            silent = waits or (bool(host) and address is None)
             wanted[values["interface"]][values["public-key"]] = PeerSettings(
                 preshared=values.get("preshared-key", ""),
                 endpoint=(address, port) if address else None,
-                keepalive=0 if waits else seconds(values.get("persistent-keepalive", "0s")) or 0,
+                keepalive=0 if silent else seconds(values.get("persistent-keepalive", "0s")) or 0,
                 allowed=tuple(filter(None, values.get("allowed-address", "").split(","))),
             )
         for interface_id, peers in wanted.items():

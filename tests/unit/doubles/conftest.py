@@ -62,7 +62,7 @@ class Wire:
     def rows(self, *words: str) -> list[dict[str, str]]:
         """The rows of a print."""
         rows = [sentence[1:] for sentence in self.ask(*words) if sentence[0] == "!re"]
-        return [dict(word[1:].split("=", 1) for word in row) for row in rows]  # type: ignore[misc]
+        return [{word[1:].partition("=")[0]: word[1:].partition("=")[2] for word in row} for row in rows]
 
     def close(self) -> None:
         self._stream.close()
@@ -107,7 +107,7 @@ def wire(router: RouterOS) -> Iterator[Wire]:
     client.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def open_wire() -> type[Wire]:
     """For tests that start their own routers."""
     return Wire

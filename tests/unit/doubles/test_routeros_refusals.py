@@ -139,8 +139,8 @@ def shared() -> Any:
 
 
 def everything(router: RouterOS) -> list[Any]:
-    menus = ("/interface", "/interface/wireguard/peers", "/interface/list", "/interface/list/member", "/ip/address")
-    menus += ("/ip/route", "/ip/firewall/filter", "/ip/firewall/nat", "/user", "/ipv6/address", "/ipv6/nd")
+    menus = ["/interface", "/interface/wireguard/peers", "/interface/list", "/interface/list/member", "/ip/address"]
+    menus += ["/ip/route", "/ip/firewall/filter", "/ip/firewall/nat", "/user", "/ipv6/address", "/ipv6/nd"]
     return [router.rows(menu) for menu in menus]
 
 
