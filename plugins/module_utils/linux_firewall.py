@@ -240,7 +240,7 @@ def hooks(firewall: Firewall, nft_file: str) -> list[str]:
     rules = iptables_rules(firewall)
     for rule in rules:
         check, insert = shlex.join(rule.command("-C")), shlex.join(rule.command("-I"))
-        lines.append(f"PostUp = ! command -v {rule.tool} > /dev/null || {check} 2> /dev/null || {insert} || true")
+        lines.append(f"PostUp = {check} 2> /dev/null || {insert} || true")
     lines += [f"PostDown = {shlex.join(rule.command('-D'))} 2> /dev/null || true" for rule in rules]
     if firewall.forwards:
         lines.append(f"PostDown = nft delete table inet {firewall.table} 2> /dev/null || true")

@@ -60,7 +60,7 @@ def _write(lines: Sequence[str], key: str, values: Iterable[str]) -> tuple[str, 
     places = [i for i, line in enumerate(lines) if _key(line) == key.lower() and not line.endswith(TAG)]
     kept = [line for i, line in enumerate(lines) if i not in places]
     end = len(kept)
-    while end and not kept[end - 1].strip():
+    while end and (not kept[end - 1].strip() or kept[end - 1].endswith(TAG)):
         end -= 1
     at = places[0] if places else end
     return (*kept[:at], *(f"{key} = {value}" for value in values), *kept[at:])
@@ -171,6 +171,12 @@ class WgQuickFile:
     def private_key(self) -> Secret:
         """Empty if the file has none."""
         return Secret(self.value("PrivateKey"))
+
+    def with_private_key(self, key: Secret) -> WgQuickFile:
+        """For a file that has none: as the first setting."""
+        at = next(i for i, line in enumerate(self.interface) if _header(line) == "interface") + 1
+        lines = (*self.interface[:at], f"PrivateKey = {key.reveal()}", *self.interface[at:])
+        return replace(self, interface=lines)
 
     @property
     def peers(self) -> tuple[Peer, ...]:

@@ -1,0 +1,80 @@
+"""Run linux_wireguard as a module does, from JSON on standard input; print its result as JSON.
+
+``--die-at N`` kills this process in place of its N-th write: a command, or the rename that puts a file into place
+(N counts from 0). Exit status 99 says that it died there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import sys
+from typing import Any
+
+from ansible.module_utils import basic
+from ansible_collections.homelab.fabric.plugins.module_utils import linux, linux_host
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
+from ansible_collections.homelab.fabric.plugins.modules import linux_wireguard
+
+DIED = 99
+
+
+class Countdown:
+    """Ends the process, without any tidying up, when its turn has come."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def tick(self) -> None:
+        if self.left == 0:
+            os._exit(DIED)
+        self.left -= 1
+
+
+def die_at(number: int) -> None:
+    countdown = Countdown(number)
+    replace = os.replace
+    plan = linux.LinuxBackend.commands
+
+    def mortal_replace(source: str, target: str) -> None:
+        countdown.tick()
+        replace(source, target)
+
+    def mortal_plan(self: linux.LinuxBackend, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
+        def mortal(step: Command) -> Command:
+            def run() -> None:
+                countdown.tick()
+                step.run()
+
+            return Command(step.text, run)
+
+        return [mortal(step) for step in plan(self, current, target)]
+
+    linux_host.os.replace = mortal_replace  # type: ignore[assignment]
+    linux.LinuxBackend.commands = mortal_plan  # type: ignore[method-assign]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--die-at", type=int)
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    if options.die_at is not None:
+        die_at(options.die_at)
+    arguments: dict[str, Any] = json.load(sys.stdin)
+    arguments |= {"_ansible_check_mode": options.check, "_ansible_diff": True}
+    basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+    basic._ANSIBLE_PROFILE = "legacy"
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        linux_wireguard.main()
+    print(output.getvalue().strip().splitlines()[-1])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
