@@ -187,6 +187,25 @@ def test_a_path_opens_rule_by_rule(hosts: tuple[Host, Host]) -> None:
     assert vps.pings("10.30.0.200")
 
 
+def test_ipv6_runs_through_the_same_tunnel(hosts: tuple[Host, Host]) -> None:
+    vps, home = hosts
+    for host, link, own, other in (
+        (vps, "wg0", "fd00:100::1", "fd00:100::2"),
+        (home, LONG, "fd00:100::2", "fd00:100::1"),
+    ):
+        host.do("/ipv6/address/add", address=f"{own}/64", interface=link)
+        allowed = host.rows(PEERS)[0]["allowed-address"]
+        host.do(f"{PEERS}/set", id="*1", allowed_address=f"{allowed},{other}/128")
+    home.do("/ipv6/address/add", address="fd00:30::1/64", interface="ether2")
+    vps.do(f"{PEERS}/set", id="*1", allowed_address=f"{vps.rows(PEERS)[0]['allowed-address']},fd00:30::/64")
+    vps.do("/ipv6/route/add", dst_address="fd00:30::/64", gateway="fd00:100::2")
+    eventually(lambda: vps.pings("fd00:30::1"))
+    rule = home.do("/ipv6/firewall/filter/add", chain="input", action="drop", protocol="icmpv6", in_interface=LONG)
+    assert not vps.pings("fd00:30::1")
+    home.do("/ipv6/firewall/filter/remove", id=rule)
+    assert vps.pings("fd00:30::1")
+
+
 def test_live_state_comes_from_the_tunnel(hosts: tuple[Host, Host]) -> None:
     vps, home = hosts
     eventually(lambda: vps.pings("10.30.0.200"))
