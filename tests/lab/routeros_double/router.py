@@ -75,11 +75,11 @@ class RouterOS:
         self._engine = Engine(self._tree, self._running, self._menus, self._view, self._committed)
         self._lock = threading.RLock()
         self._started = time.monotonic()
-        self._saving = False
+        self._on = False
         if not self._tree.load():
             factories.apply(factory or {}, self._tree, self._engine)
             self._tree.save()
-        self._saving = True
+        self._on = True
         self._context = self._tls(certificate)
         self._listeners = [_listen(host, port) for port in ports]
         self.port, self.tls_port = (listener.getsockname()[1] for listener in self._listeners)
@@ -100,6 +100,7 @@ class RouterOS:
         for end in [*self._listeners, *self._sessions]:
             _shut(end)
         with self._lock:
+            self._on = False  # a command that is still under way must not bring anything up again
             self.plane.stop()
             self.record.close()
 
@@ -181,7 +182,7 @@ class RouterOS:
         }
 
     def _committed(self, path: str) -> None:
-        if self._saving:
+        if self._on:
             self._tree.save()
             self.plane.apply(self._tree, path)
 

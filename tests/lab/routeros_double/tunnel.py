@@ -45,12 +45,22 @@ class Tunnel:
         self.peers: dict[str, PeerSettings] = {}
         self._device: tuple[str, int] | None = None
         self._socket = _SOCKETS / f"{kernel}.sock"
-        self._socket.unlink(missing_ok=True)
+        self._await_predecessor()
         # In the foreground, so that the process is ours; the interface lives as long as it does.
         self._process = subprocess.Popen(
             ["wireguard-go", "-f", kernel], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
         self._await()
+
+    def _await_predecessor(self) -> None:
+        """Of a router that was killed: its process ends with its device, and takes the socket's name away late."""
+        for _ in range(1000):
+            try:
+                self._talk("get=1\n\n")
+            except TunnelError:
+                break
+            time.sleep(0.002)
+        self._socket.unlink(missing_ok=True)
 
     def _await(self) -> None:
         for _ in range(2000):
