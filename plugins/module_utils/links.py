@@ -130,7 +130,7 @@ def check_relay(target: Target, address: str, expected: Answer | None, inside: b
 
 
 def _other(target: Target, where: str, answer: Answer, expected: Answer, inside: bool) -> str:
-    seen = f"{_for(target)}{where} shows {answer.shown} instead of the ingress's {expected.shown}. Look at: "
+    seen = f"{_for(target)}{where} shows {answer.shown}; the ingress itself shows {expected.shown}. Look at: "
     if inside:
         return seen + f"what else has port {target.port} in nginx (`nginx -T | grep listen`), and nginx's upstream"
     return seen + "whether this address is the VPS's, and no proxy or other machine answers for it"

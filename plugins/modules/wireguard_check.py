@@ -152,6 +152,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.wireguard_live import Interface
 
+CONFIG_FOLDER = "/etc/wireguard"
 SERVICE = {
     "port": {"type": "int", "required": True},
     "upstream": {"type": "str"},
@@ -234,7 +235,7 @@ class Check:
     def _service_way(self, target: links.Target) -> Callable[[list[links.Link]], None]:
         def way(held: list[links.Link]) -> None:
             digest = self.certificates.get(target.key)
-            expected = links.Answer(digest, f"certificate, SHA-256 {digest[:16]}…") if digest else None
+            expected = links.Answer(digest, f"the certificate with SHA-256 {digest[:16]}…") if digest else None
             if self.interface:
                 link, expected = links.check_upstream(target, self.interface.name, self.interface.why_not, self.wait)
                 held.append(link)
@@ -289,7 +290,7 @@ def main() -> None:
             if module.check_mode:
                 module.exit_json(changed=False, skipped=True, msg=missing, links=[], certificates={})
             module.fail_json(msg=missing, links=[], certificates={}, broken=[missing])
-        interface = Interface(name, wg, f"/etc/wireguard/{name}.conf")
+        interface = Interface(name, wg, f"{CONFIG_FOLDER}/{name}.conf")
     check = Check(wanted, interface, links.Wait(0 if module.check_mode else wanted["timeout"]))
     check.run(ways)
     result: dict[str, Any] = {"links": links.as_dicts(check.links), "certificates": check.certificates}
