@@ -152,13 +152,15 @@ class RouterOSBackend:
         addresses = [
             found for found in addresses if found["interface"] == self._name and is_set(found, wanted.addresses)
         ]
+        peers = [_peer(found) for found in self._rows[PEERS] if not is_on(found, "dynamic")]
         mtu = row.get("mtu", "")
         return Tunnel(
             name=self._name,
             addresses=sorted_prefixes(str(ipaddress.ip_interface(found["address"])) for found in addresses),
             listen_port=int(row.get("listen-port") or 0) or None,
             mtu=int(mtu) if mtu.isdigit() else None,
-            peers=tuple(_peer(found) for found in self._rows[PEERS] if not is_on(found, "dynamic")),
+            # In merge's order, so that the diff shows differences alone.
+            peers=tuple(sorted(peers, key=lambda peer: (not peer.ours, peer.name))),
             public_key=row.get("public-key"),
         )
 
