@@ -217,7 +217,7 @@ class Host:
                 if destination == "default":
                     continue
                 prefix = destination if "/" in destination else f"{destination}/{length}"
-                routes[prefix] = route.get("protocol", "")
+                routes[prefix] = route.get("protocol", "boot")  # `ip` does not mention its own
         return routes
 
     def way_to(self, address: str) -> tuple[str, int] | None:

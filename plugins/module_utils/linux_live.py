@@ -137,8 +137,8 @@ def _addresses_coming(target: Tunnel, link: Link) -> list[Step]:
 
 
 def _addresses_leaving(target: Tunnel, link: Link, routes: Sequence[str], table: str | None) -> list[Step]:
-    """Linux takes more than the address: its younger ones of the same network unless promote_secondaries is set,
-    and every IPv4 route of the interface with its last IPv4 address. Those are put back.
+    """Linux takes more than the address: the younger ones of the same network, unless it is told to promote them, and
+    with the last IPv4 address every IPv4 route of the interface, which are put back.
 
     IPv6 makes link-local addresses by itself; they stay.
     """
@@ -147,12 +147,15 @@ def _addresses_leaving(target: Tunnel, link: Link, routes: Sequence[str], table:
         for address in link.addresses
         if address not in target.addresses and not ipaddress.ip_interface(address).is_link_local
     ]
-    networks = {ipaddress.ip_interface(address).network for address in leaving}
-    v4 = [address for address in target.addresses if "." in address]
-    siblings = [address for address in v4 if ipaddress.ip_interface(address).network in networks]
-    steps = [_address("delete", address, target.name) for address in leaving]
-    steps += [_address("replace", address, target.name) for address in siblings]
-    if any("." in address for address in leaving) and not v4:
+    v4 = [address for address in leaving if "." in address]
+    kept = [address for address in target.addresses if "." in address]
+    networks = [ipaddress.ip_interface(address).network for address in (*v4, *kept)]
+    steps = []
+    if v4 and len(set(networks)) < len(networks):
+        switch = f"/proc/sys/net/ipv4/conf/{target.name}/promote_secondaries"
+        steps.append(Step(["sh", "-c", f"echo 1 > {switch}"]))
+    steps += [_address("delete", address, target.name) for address in leaving]
+    if v4 and not kept:
         steps += [_route("replace", prefix, target.name, table) for prefix in routes if "." in prefix]
     return steps
 

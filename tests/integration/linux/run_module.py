@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from ansible.module_utils import basic
-from ansible_collections.homelab.fabric.plugins.module_utils import linux, linux_host
+from ansible_collections.homelab.fabric.plugins.module_utils import linux
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 from ansible_collections.homelab.fabric.plugins.modules import linux_wireguard
@@ -54,7 +54,7 @@ def die_at(number: int) -> None:
 
         return [mortal(step) for step in plan(self, current, target)]
 
-    linux_host.os.replace = mortal_replace  # type: ignore[assignment]
+    os.replace = mortal_replace  # type: ignore[assignment]
     linux.LinuxBackend.commands = mortal_plan  # type: ignore[method-assign]
 
 
