@@ -130,23 +130,21 @@ def power_off(host: Host) -> None:
     if pid := keeper(host):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    kill_inhabitants(wires.namespace(host))
+    # A host that was just starting may have processes that are not in its network namespace yet: they hold its lock.
+    wait_until(lambda: not kill_inhabitants(wires.namespace(host)) and not is_on(host), f"{host.name} does not go off")
     wires.unplug(host)
     if host.is_machine:
         machine.remove_cgroup(host)
 
 
-def kill_inhabitants(namespace: str) -> None:
-    """End what still runs there; never the command that asked for it, which may have been typed on a host."""
+def kill_inhabitants(namespace: str) -> bool:
+    """End what still runs there, but for the command that asked for it; whether there was anything."""
     spared = processes.own_family()
-    deadline = time.monotonic() + 10
-    while left := [pid for pid in processes.inhabitants(namespace) if pid not in spared]:
-        for pid in left:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if time.monotonic() > deadline:
-            raise LabError(f"these processes in {namespace} do not end: {left}")
-        time.sleep(0.02)
+    found = [pid for pid in processes.inhabitants(namespace) if pid not in spared]
+    for pid in found:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(found)
 
 
 def reboot(host: Host, lab_lock: int, say: Say) -> None:
@@ -154,14 +152,18 @@ def reboot(host: Host, lab_lock: int, say: Say) -> None:
     before = first_process(host)
     if host.is_machine and before:
         subprocess.run(["nsenter", f"--target={before}", "--all", "systemctl", "reboot"], check=True)
-        deadline = time.monotonic() + PATIENCE
-        while first_process(host) in (before, None) and is_on(host):
-            if time.monotonic() > deadline:
-                raise LabError(f"{host.name} did not reboot within {PATIENCE:.0f} s")
-            time.sleep(0.05)
+        wait_until(lambda: first_process(host) not in (before, None) or not is_on(host), f"{host.name} does not reboot")
     else:
         power_off(host)
     power_on([host], lab_lock, say)
+
+
+def wait_until(done: Callable[[], bool], complaint: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not done():
+        if time.monotonic() > deadline:
+            raise LabError(f"{complaint}, after {PATIENCE:.0f} s")
+        time.sleep(0.02)
 
 
 # -- the whole lab
@@ -202,7 +204,7 @@ def down(say: Say) -> None:
     """Remove everything, whatever state it is in."""
     for host in HOSTS:
         power_off(host)
-    kill_inhabitants(wires.SWITCHES)
+    wait_until(lambda: not kill_inhabitants(wires.SWITCHES), "the switches do not go off")
     wires.remove(wires.SWITCHES)
     shutil.rmtree(STATE, ignore_errors=True)
     if STATE.exists():
