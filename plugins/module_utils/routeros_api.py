@@ -114,7 +114,7 @@ class _Greeted:
         data = self._sock.recv(size)
         if len(self._seen) < 2:
             self._seen += data
-            if self._seen[1:2] not in (b"", b"!"):
+            if self._seen[:1] > b"\x7f" or self._seen[1:2] not in (b"", b"!"):
                 raise _OtherService(self._seen)
         return data
 
@@ -231,9 +231,17 @@ class Router:
 
     def _wrap(self, sock: socket.socket, **_ignored: object) -> _Greeted:
         if self._params["tls"]:
-            sock = _tls_context(self._params).wrap_socket(sock, server_hostname=self._params["hostname"])
+            sock = self._wrap_tls(sock)
         greeted = self._socket = _Greeted(sock)
         return greeted
+
+    def _wrap_tls(self, sock: socket.socket) -> socket.socket:
+        try:
+            return _tls_context(self._params).wrap_socket(sock, server_hostname=self._params["hostname"])
+        except ssl.SSLError:
+            raise
+        except OSError as error:  # silence, or the end
+            raise DeviceError(_no_tls(self.where, str(error))) from None
 
     def _check_version(self) -> None:
         text = next(iter(self.rows("/system/resource", ["version"])), {}).get("version", "")
@@ -287,8 +295,8 @@ def _refusal(error: Exception, params: Mapping[str, Any], where: str) -> str:
         return f"port: nothing listens on {where}: enable /ip/service {service} on the router, or give its port"
     if isinstance(error, (ConnectionClosed, ConnectionError, IndexError)):
         return (
-            f"hostname: {where} closed the connection before the login: check that /ip/service {service} allows this"
-            " address, and that this is its port"
+            f"port: {where} closed the connection before the login: check that this is the port of /ip/service"
+            f" {service}, as tls={str(params['tls']).lower()} needs it, and that the service allows this address"
         )
     reason = getattr(error, "strerror", None) or str(error)
     return f"hostname: {where} cannot be reached ({reason}): check hostname, port and the way there"
@@ -321,6 +329,10 @@ def _tls_refusal(error: ssl.SSLError, params: Mapping[str, Any], where: str) -> 
             else "give /ip/service api-ssl a certificate; without one only force_no_cert=true connects, unprotected"
         )
         return f"tls: {where} refuses the TLS handshake ({reason}): {remedy}"
+    return _no_tls(where, reason)
+
+
+def _no_tls(where: str, reason: str) -> str:
     return f"tls: {where} does not speak TLS ({reason}): give the port of /ip/service api-ssl, or set tls to false"
 
 
