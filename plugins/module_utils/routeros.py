@@ -210,31 +210,31 @@ class RouterOSBackend:
 
     def _check_ways(self, goal: Tunnel) -> None:
         """A new route into the tunnel must take neither this connection nor the tunnel's own packets with it."""
-        precious = {self._router.local_address: "the address of this computer"}
-        precious.update({p.endpoint.host: f"the endpoint of {p.name}" for p in goal.peers if p.endpoint and p.ours})
+        precious = {peer.endpoint.host: f"the endpoint of {peer.name}" for peer in goal.peers if peer.endpoint}
+        precious[self._router.local_address] = "the address of this computer"
         for version in (4, 6):
             steps = plan_routes(ROUTE[version], self._rows[ROUTE[version]], _of(version, goal.routes or ()), self._name)
-            new = [str(step.attributes["dst-address"]) for step in steps.coming if step.verb == "add"]
-            for host, what in precious.items():
-                taking = [prefix for prefix in new if _is_address(host) and covers(prefix, host)]
-                narrowest = max(taking, key=_length, default=None)
-                if narrowest and self._would_take(version, narrowest, host):
+            new = [ipaddress.ip_network(str(s.attributes["dst-address"])) for s in steps.coming if s.verb == "add"]
+            for host in filter(_is_address, precious) if new else ():
+                address = ipaddress.ip_address(host)
+                taking = max((net for net in new if address in net), key=lambda net: net.prefixlen, default=None)
+                if taking is not None and self._would_take(version, taking.prefixlen, host):
                     raise TunnelError(
                         "routes",
-                        f"{narrowest} covers {host}, {what}, which this router would then send into the tunnel",
+                        f"{taking} covers {host}, {precious[host]}, which this router would then send into the tunnel",
                         "give routes without it, or first give the router a route to it",
                     )
 
-    def _would_take(self, version: int, prefix: str, host: str) -> bool:
-        """Whether the way to the host would change: the router's present one is neither narrower nor in the tunnel."""
+    def _would_take(self, version: int, length: int, host: str) -> bool:
+        """Whether a prefix of this length changes the way to the host: its present one is neither narrower nor ours."""
         if ipaddress.ip_address(host).is_loopback:
             return False
         ways = [row for row in self._table(version) if any(covers(way, host) for way in prefixes(row["dst-address"]))]
         best = max(ways, key=lambda row: _length(row["dst-address"]), default=None)
         if best is None or best.get("gateway") == self._name:
             return False
-        connected = is_on(best, "connect")
-        return _length(best["dst-address"]) < _length(prefix) + (0 if connected else 1)
+        present = _length(best["dst-address"])
+        return present < length or (present == length and not is_on(best, "connect"))
 
     def _table(self, version: int) -> list[Row]:
         """The routes in use; asked for only in the rare case that a new one covers somebody."""
@@ -281,7 +281,7 @@ class RouterOSBackend:
 
 
 def _of(version: int, items: Iterable[str]) -> list[str]:
-    return [item for item in items if ipaddress.ip_interface(item).version == version]
+    return [item for item in items if (":" in item) == (version == 6)]
 
 
 def _length(prefix: str) -> int:

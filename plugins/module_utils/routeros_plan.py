@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Iterable, Mapping, NamedTuple, Sequence, Union
 
 from ansible_collections.homelab.fabric.plugins.module_utils.routeros_api import Row, Sentence
@@ -56,6 +57,7 @@ def seconds(text: str) -> int | None:
     return total + int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(rest or 0)
 
 
+@lru_cache(maxsize=4096)
 def prefixes(text: str) -> tuple[str, ...]:
     """A comma-separated list in normal form; what is no prefix (a device holds none such) is left out."""
     found = (_network(part.strip()) for part in text.split(","))
@@ -305,24 +307,24 @@ def _peer_finder(row: Row) -> dict[str, str]:
 def plan_routes(menu: str, rows: Sequence[Row], routes: Iterable[str], name: str) -> Steps:
     """`rows`: those through the interface, and those with our comment. A route of others serves as well, and stays."""
     static = [row for row in rows if not is_on(row, "dynamic") and row.get("routing-table", "main") == "main"]
-    ours = [row for row in static if row.get("comment") == MARKER + name]
+    ours = {row[".id"]: row for row in static if row.get("comment") == MARKER + name}
+    # One that works comes first, then one of ours, which can be mended.
+    useful = [row for row in static if _works(row, name) or row[".id"] in ours]
+    useful.sort(key=lambda row: (not _works(row, name), row[".id"] not in ours), reverse=True)
+    best = {prefix: row for row in useful for prefix in prefixes(row["dst-address"])}
     coming = []
     for route in routes:
-        there = [row for row in static if prefixes(row["dst-address"]) == (route,)]
-        # One that is right comes first, then one of ours that can be mended.
-        found = sorted(there, key=lambda row: (not _works(row, name), row not in ours))
-        row = next((row for row in found if _works(row, name) or row in ours), None)
+        row = best.get(route)
         if row is None:
             fields = {"dst-address": route, "gateway": name, "comment": MARKER + name}
             coming.append(Sentence(menu, "add", fields))
             continue
-        if row in ours:
-            ours.remove(row)
+        ours.pop(row[".id"], None)
         wrong = {} if row.get("gateway") == name else {"gateway": name}
         wrong.update({"disabled": "no"} if is_on(row, "disabled") else {})
         if wrong:
             coming.append(Sentence(menu, "set", wrong, row[".id"], _route_finder(row)))
-    return Steps(coming, [Sentence(menu, "remove", {}, row[".id"], _route_finder(row)) for row in ours])
+    return Steps(coming, [Sentence(menu, "remove", {}, item, _route_finder(row)) for item, row in ours.items()])
 
 
 def _works(row: Row, name: str) -> bool:
