@@ -218,7 +218,7 @@ class LinuxBackend:
         if not self.host.unit(self.unit).enabled:
             steps.append(self._service("enable"))
         if change.notes:
-            final = wanted_file(file, link, target, firewall, self.nft_file, ())
+            final = wanted_file(file, target, firewall, self.nft_file, ())
             steps.append(self._write_conf(final, "nothing is pending any more"))
         return steps
 
@@ -234,7 +234,7 @@ class LinuxBackend:
             steps += self._close(self.nft_file, 0o600)
         if script is None and self._had_firewall():
             steps += self._clear_rules(iptables_rules(firewall)) + self._clear_table(firewall)
-        file = wanted_file(self.state.file, self.state.link, target, firewall, self.nft_file, notes)
+        file = wanted_file(self.state.file, target, firewall, self.nft_file, notes)
         if file != self.state.file:
             steps.append(self._write_conf(file, summary(self.state.file, file)))
         else:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Iterable, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall import (
@@ -41,13 +40,34 @@ def tunnel_of(name: str, file: WgQuickFile, script: str | None, link: Link | Non
 
 
 def _live_only(file: WgQuickFile, link: Link | None) -> tuple[Peer, ...]:
-    """Peers that somebody added to the running interface alone. They are left alone, routes and all."""
+    """Peers that somebody added to the running interface alone. They are left alone, routes and all.
+
+    With SaveConfig the next stop would write them into the file; then they are taken as if it had done so.
+    """
     known = {peer.public_key for peer in file.peers} | pending(file, "peer")
-    return tuple(Peer(key, key, ours=False) for key in (link.peers if link else ()) if key not in known)
+    others = {key: live for key, live in sorted(link.peers.items() if link else ()) if key not in known}
+    if not _saves(file):
+        return tuple(Peer(key, key, ours=False) for key in others)
+    return tuple(
+        Peer(
+            name=key,
+            public_key=key,
+            preshared_key=live.preshared_key or None,
+            endpoint=lenient_endpoint(live.endpoint or ""),
+            allowed_ips=live.allowed_ips,
+            keepalive=live.keepalive,
+            ours=False,
+        )
+        for key, live in others.items()
+    )
+
+
+def _saves(file: WgQuickFile) -> bool:
+    return file.value("SaveConfig").lower() == "true"
 
 
 def wanted_file(
-    old: WgQuickFile | None, link: Link | None, target: Tunnel, firewall: Firewall, nft_file: str, notes: Iterable[str]
+    old: WgQuickFile | None, target: Tunnel, firewall: Firewall, nft_file: str, notes: Iterable[str]
 ) -> WgQuickFile:
     """The file for a target, equal to the old one if nothing is to change. A new one has no private key yet."""
     file = old or WgQuickFile()
@@ -58,31 +78,14 @@ def wanted_file(
             file = file.with_values(key, [str(value)])
     own = _route_lines(target, user_table(file)) + hooks(firewall, nft_file)
     file = file.with_values("SaveConfig", ()).with_own_lines(own).with_pending(notes)
-    return file.with_peers(_peers_of(old, link, target))
+    return file.with_peers(_peers_of(old, target))
 
 
-def _peers_of(old: WgQuickFile | None, link: Link | None, target: Tunnel) -> list[Peer]:
-    """The target's peers, but not those that are only live, unless SaveConfig would have saved them."""
-    if old is None or link is None:
-        return list(target.peers)
-    there = {peer.public_key for peer in old.peers}
-    save = old.value("SaveConfig").lower() == "true"
-    return [
-        peer if peer.ours or peer.public_key in there else _saved(peer, link)
-        for peer in target.peers
-        if peer.ours or peer.public_key in there or save
-    ]
-
-
-def _saved(peer: Peer, link: Link) -> Peer:
-    live = link.peers[str(peer.public_key)]
-    return replace(
-        peer,
-        preshared_key=live.preshared_key or None,
-        endpoint=lenient_endpoint(live.endpoint or ""),
-        allowed_ips=live.allowed_ips,
-        keepalive=live.keepalive,
-    )
+def _peers_of(old: WgQuickFile | None, target: Tunnel) -> list[Peer]:
+    """The target's peers, but not those that are only live."""
+    there = {peer.public_key for peer in old.peers} if old else set()
+    keep_all = old is None or _saves(old)
+    return [peer for peer in target.peers if keep_all or peer.ours or peer.public_key in there]
 
 
 def summary(old: WgQuickFile | None, new: WgQuickFile) -> str:

@@ -52,7 +52,7 @@ def live_change(file: WgQuickFile, current: Tunnel, target: Tunnel, link: Link) 
     """What is new comes before what leans on it, what leaves goes after."""
     changed, dialled = changed_peers(file, target, link)
     there = {peer.public_key for peer in target.peers}
-    gone = [key for key in link.peers if key not in there]
+    gone = [key for key in sorted(link.peers) if key not in there]
     routes = wanted_routes(file, target)
     leaving = leaving_routes(file, current, routes, link)
     table = routing_table(file)
