@@ -342,4 +342,7 @@ def _trapped(where: str, text: str, message: str) -> str:
             f"username: {where} does not allow this user `{text}` ({message}): give the user's group the policies api,"
             " read and write"
         )
-    return f"{where} refuses `{text}`: {message}"
+    return (
+        f"{where} refuses `{text}` ({message}): correct the argument that this is about; if it is right, look whether"
+        " somebody else is changing the router"
+    )

@@ -48,11 +48,12 @@ def is_on(row: Row, flag: str) -> bool:
 
 def seconds(text: str) -> int | None:
     """A duration (`1m33s`, `4w2d`, `00:01:33`, `93`, `1s500ms`) in whole seconds; None if it is none."""
-    weights = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1, "": 1}
-    match = re.fullmatch(r"((?:\d+[wdhms])*)(?:(\d+):(\d+):)?(\d+)?(?:\d+ms)?", text)
+    whole = re.sub(r"\d+ms$", "", text)
+    match = re.fullmatch(r"((?:\d+[wdhms])*)(?:(\d+):(\d+):)?(\d+)?", whole)
     if not text or match is None:
         return None
     units, hours, minutes, rest = match.groups()
+    weights = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
     total = sum(int(number) * weights[unit] for number, unit in re.findall(r"(\d+)([wdhms])", units))
     return total + int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(rest or 0)
 
@@ -189,13 +190,15 @@ def plan_peers(rows: Sequence[Row], target: Tunnel) -> Steps:
     """`rows`: the interface's peers. `coming` begins with the ones that leave, so that their prefixes are free.
 
     A row is paired by its public key, and only then by its name: no sentence ever gives a row a key that another row
-    has, and a peer that is adopted or whose key moves is never missing. Raises TunnelError for a key there twice.
+    has, and a peer that is adopted or whose key moves is never missing. Raises TunnelError for a key that is there
+    twice, which leaves open what is meant.
     """
     static = [row for row in rows if not is_on(row, "dynamic")]
-    _check_keys(static, target.name)
     by_key = {row["public-key"]: row for row in static}
     kept = {peer.public_key for peer in target.peers if not peer.ours}
     ours = [peer for peer in target.peers if peer.ours]
+    if ours:
+        _check_keys(static, target.name)
     pairs = {peer.name: by_key[key] for peer in ours for key in [str(peer.public_key)] if key in by_key}
     taken = {row[".id"] for row in pairs.values()}
     named = {row["comment"]: row for row in static if row[".id"] not in taken and row.get("comment")}

@@ -287,5 +287,6 @@ def test_what_the_router_refuses_is_passed_on_with_the_sentence(
     answer = run(router, peers=[peer(preshared_key=key(9))])
     assert answer["msg"] == (
         f'127.0.0.1:{router.port} refuses `{PEERS}/add interface=wg-vps public-key="{peer()["public_key"]}"'
-        ' preshared-key=(redacted) comment="homelab.fabric: a"`: invalid value for argument preshared-key: (redacted)'
+        ' preshared-key=(redacted) comment="homelab.fabric: a"` (invalid value for argument preshared-key: (redacted)):'
+        " correct the argument that this is about; if it is right, look whether somebody else is changing the router"
     )
