@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import TopologyError
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Node, TopologyError
 from ansible_collections.homelab.fabric.plugins.module_utils.picture import draw
-from ansible_collections.homelab.fabric.plugins.module_utils.topology import plan
-
-FACT = "wireguard_public_keys"
+from ansible_collections.homelab.fabric.plugins.module_utils.topology import in_document, plan
+from ansible_collections.homelab.fabric.plugins.module_utils.values import public_key_fact
 
 
 def wireguard_network(networks: Mapping[str, Any], node: str, network: str = "") -> str:
@@ -38,13 +37,13 @@ def wireguard_tunnel(
 ) -> dict[str, Any]:
     """The tunnel arguments of `node`'s module, with the public keys that this run has learned so far."""
     name = wireguard_network(networks, node, network)
-    keys = {
-        other: hostvars[other][FACT][name]
-        for other in networks[name]["nodes"]
-        if other in hostvars and name in (hostvars[other].get(FACT) or {})
-    }
+
+    def key_of(other: Node) -> str | None:
+        known = hostvars[other.name].get(public_key_fact(other.interface)) if other.name in hostvars else None
+        return known or in_document(other)
+
     try:
-        tunnel = plan(networks, {name: keys})[name][node]
+        tunnel = plan(networks, key_of)[name][node]
     except TopologyError as error:
         raise AnsibleFilterError(str(error)) from error
     return {

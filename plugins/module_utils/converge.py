@@ -9,7 +9,11 @@ from typing import Any, Callable, NamedTuple, Protocol
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, describe, merge, parse_tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import KNOWN_AFTER_APPLY, TunnelError
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    KNOWN_AFTER_APPLY,
+    TunnelError,
+    public_key_fact,
+)
 
 TUNNEL_ARGUMENTS: dict[str, Any] = {
     "name": {"type": "str", "required": True, "aliases": ["interface"]},
@@ -61,7 +65,7 @@ class Backend(Protocol):
         """The interface as it is, in normal form; None: there is none. Raises DeviceError."""
 
     def commands(self, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
-        """What brings the device to the target, in order, each safe to be the last one that runs; [] is nothing to do."""
+        """What brings the device to the target, in order, each safe to be the last one; [] is nothing to do."""
 
     def public_key(self) -> str | None:
         """The interface's public key after the commands ran."""
@@ -74,7 +78,7 @@ class Backend(Protocol):
 
 
 def converge(module: AnsibleModule, backend: Backend) -> None:
-    """Bring the device to the module's arguments and exit the module; TunnelError and DeviceError become its failure."""
+    """Bring the device to the module's arguments and exit the module; a TunnelError or DeviceError is its failure."""
     try:
         result = _converge(module.params, backend, module.check_mode, module._diff)
     except (TunnelError, DeviceError) as error:
@@ -109,6 +113,7 @@ def _converge(params: dict[str, Any], backend: Backend, check_mode: bool, with_d
     if target:
         key = target.public_key if check_mode else backend.public_key()
         result["public_key"] = key or KNOWN_AFTER_APPLY
+        result["ansible_facts"] = {public_key_fact(target.name): result["public_key"]}
     result["peers"] = [
         {"name": peer.name, "public_key": peer.public_key, **live.get(str(peer.public_key), NEVER)}
         for peer in (applied.peers if applied else ())

@@ -200,7 +200,7 @@ class _Reader:
             return parse_interface(value, argument, node.device)
 
         node.interface = self.take(f"{where}.interface", raw.get("interface", _INTERFACES[node.device]), interface, "")
-        node.addresses = self.several(f"{where}.address", raw.get("address"), lambda value, _: str(value))
+        node.addresses = self.several(f"{where}.address", raw.get("address"), lambda value, where: str(value))
         if not node.addresses:
             self.mistakes.append(f"{where}.address: missing: give it an address in the network's prefix")
         node.listen_port = self.take(f"{where}.listen_port", raw.get("listen_port"), parse_port, DEFAULT_PORT)
@@ -254,7 +254,9 @@ def _network_mistakes(network: Network) -> Iterable[str]:
             yield f"{where}.hub: {names} can both not be dialled: name a node with an endpoint as the hub between them"
     owned = [(prefix, node) for node in nodes for prefix in node.networks]
     yield from _overlaps(owned, {prefix: _reserved(network, prefix) for prefix in network.prefixes})
-    routed = sorted((prefix_order(prefix), prefix) for prefix in [*network.prefixes, *(prefix for prefix, _ in owned)])
+    routed = sorted(
+        (prefix_order(prefix), prefix) for prefix in [*network.prefixes, *(prefix for prefix, owner in owned)]
+    )
     for node in nodes:
         host = node.endpoint.host if node.endpoint else ""
         if ":" not in host and not host.replace(".", "").isdigit():
@@ -321,7 +323,7 @@ def _host_mistakes(networks: Sequence[Network]) -> Iterable[str]:
             continue
         ports: dict[int, Node] = {}
         interfaces: dict[str, Node] = {}
-        for _, node in places:
+        for node in (node for network, node in places):
             if ports.setdefault(node.listen_port, node) is not node:
                 first = ports[node.listen_port].where
                 yield f"{node.where}.listen_port: {node.listen_port} is taken on {name} by {first}: choose another port"
@@ -329,14 +331,14 @@ def _host_mistakes(networks: Sequence[Network]) -> Iterable[str]:
                 first = interfaces[node.interface].where
                 yield f"{node.where}.interface: {node.interface} is taken on {name} by {first}: choose another name"
         owned = [
-            (prefix, node)
-            for network, _ in places
-            for node in network.nodes.values()
-            if node.name != name
-            for prefix in node.networks
+            (prefix, other)
+            for network, node in places
+            for other in network.nodes.values()
+            if other.name != name
+            for prefix in other.networks
         ]
-        own = {prefix: node for _, node in places for prefix in node.networks}
-        reserved = {prefix: _reserved(network, prefix) for network, _ in places for prefix in network.prefixes}
+        own = {prefix: node for network, node in places for prefix in node.networks}
+        reserved = {prefix: _reserved(network, prefix) for network, node in places for prefix in network.prefixes}
         yield from _overlaps([*owned, *own.items()], reserved)
 
 

@@ -9,7 +9,7 @@ Pure: no I/O, no Ansible, no device. The document itself, and what is refused in
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Iterable, Mapping
+from typing import Any, Callable, Iterable, Mapping, Optional
 
 from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, Node, read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
@@ -17,24 +17,28 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     sorted_prefixes,
 )
 
-PublicKeys = Mapping[str, Mapping[str, str]]
-"""By network, then by node."""
+KeyOf = Callable[[Node], Optional[str]]
+"""A node's public key, None if it is not known."""
 
 CGNAT_KEEPALIVE = 25
 
 
-def plan(networks: Mapping[str, Any], public_keys: PublicKeys | None = None) -> dict[str, dict[str, Tunnel]]:
+def in_document(node: Node) -> str | None:
+    """The key that the document itself gives, for a device that this inventory does not manage."""
+    return node.public_key
+
+
+def plan(networks: Mapping[str, Any], key_of: KeyOf = in_document) -> dict[str, dict[str, Tunnel]]:
     """One Tunnel per network and node. Raises TopologyError that lists every mistake.
 
-    A key that `public_keys` does not hold is None in the peer: the device keeps the key that it knows.
+    A key that nobody knows is None in the peer: the device keeps the key that it has.
     """
-    parsed = read_networks(networks)
-    return {network.name: _tunnels(network, (public_keys or {}).get(network.name, {})) for network in parsed}
+    return {network.name: _tunnels(network, key_of) for network in read_networks(networks)}
 
 
-def _tunnels(network: Network, keys: Mapping[str, str]) -> dict[str, Tunnel]:
+def _tunnels(network: Network, key_of: KeyOf) -> dict[str, Tunnel]:
     hub = network.nodes.get(network.hub or "")
-    tunnels = _mesh(network, keys) if hub is None else _star(network, hub, keys)
+    tunnels = _mesh(network, key_of) if hub is None else _star(network, hub, key_of)
     return dict(sorted(tunnels.items()))
 
 
@@ -58,11 +62,11 @@ def _keepalive(viewer: Node) -> int:
     return CGNAT_KEEPALIVE if viewer.endpoint is None else 0
 
 
-def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], keys: Mapping[str, str]) -> Peer:
+def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], key_of: KeyOf) -> Peer:
     """A node as another one has it in its list."""
     return Peer(
         name=node.name,
-        public_key=keys.get(node.name) or node.public_key,
+        public_key=key_of(node),
         preshared_key=viewer.preshared_key or node.preshared_key,
         endpoint=node.endpoint,
         allowed_ips=sorted_prefixes(allowed_ips),
@@ -70,7 +74,7 @@ def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], keys: Mapping[st
     )
 
 
-def _star(network: Network, hub: Node, keys: Mapping[str, str]) -> dict[str, Tunnel]:
+def _star(network: Network, hub: Node, key_of: KeyOf) -> dict[str, Tunnel]:
     """Every spoke has one peer, the hub, through which it reaches all that is not its own."""
     spokes = [node for node in network.nodes.values() if node is not hub]
     everything = sorted_prefixes(prefix for node in network.nodes.values() for prefix in node.prefixes)
@@ -83,14 +87,14 @@ def _star(network: Network, hub: Node, keys: Mapping[str, str]) -> dict[str, Tun
         for start, end in zip([-1, *cuts], [*cuts, len(everything)]):
             rest += everything[start + 1 : end]
         rest = sorted_prefixes(rest + spoke.routes) if spoke.routes else rest
-        tunnels[spoke.name] = _tunnel(network, spoke, (replace(_peer(hub, spoke, (), keys), allowed_ips=rest),))
-    peers = tuple(_peer(node, hub, node.prefixes, keys) for node in sorted(spokes, key=lambda node: node.name))
+        tunnels[spoke.name] = _tunnel(network, spoke, (replace(_peer(hub, spoke, (), key_of), allowed_ips=rest),))
+    peers = tuple(_peer(node, hub, node.prefixes, key_of) for node in sorted(spokes, key=lambda node: node.name))
     through = [*network.prefixes, *(p for node in spokes for p in node.networks)] if len(spokes) > 1 else []
     tunnels[hub.name] = _tunnel(network, hub, peers, tuple(through))
     return tunnels
 
 
-def _mesh(network: Network, keys: Mapping[str, str]) -> dict[str, Tunnel]:
+def _mesh(network: Network, key_of: KeyOf) -> dict[str, Tunnel]:
     """Everybody has everybody else as a peer."""
     nodes = sorted(network.nodes.values(), key=lambda node: node.name)
     views: dict[int, list[Peer]] = {}
@@ -99,7 +103,7 @@ def _mesh(network: Network, keys: Mapping[str, str]) -> dict[str, Tunnel]:
         keepalive = _keepalive(viewer)
         # A peer looks the same to all viewers with one keepalive, so it is made once for them.
         if keepalive not in views:
-            views[keepalive] = [_peer(node, viewer, node.prefixes, keys) for node in nodes]
+            views[keepalive] = [_peer(node, viewer, node.prefixes, key_of) for node in nodes]
         seen = views[keepalive]
         tunnels[viewer.name] = _tunnel(network, viewer, (*seen[:index], *seen[index + 1 :]))
     return tunnels

@@ -211,7 +211,7 @@ def diff(current: Tunnel | None, target: Tunnel | None) -> list[Change]:
     named = {peer.identity: peer for peer in current.peers}
     foreign = {peer.public_key: peer for peer in current.peers if not peer.ours}
     pairs = [(named.get(peer.identity) or foreign.get(peer.public_key), peer) for peer in target.peers]
-    kept = {id(before) for before, _ in pairs if before is not None}
+    kept = {id(before) for before, after in pairs if before is not None}
     leaving = [Change("peer", peer.name, peer, None) for peer in current.peers if id(peer) not in kept]
     changed = [Change("peer", after.name, before, after) for before, after in pairs if before and before != after]
     coming = [Change("peer", after.name, None, after) for before, after in pairs if not before]
@@ -229,12 +229,16 @@ def diff(current: Tunnel | None, target: Tunnel | None) -> list[Change]:
 
 
 def _coming(kind: str, before: Sequence[str], after: Sequence[str]) -> list[Change]:
-    there = set(before)
-    return [Change(kind, item, None, item) for item in after if item not in there]
+    return [Change(kind, item, None, item) for item in _only_in(after, before)]
 
 
 def _leaving(kind: str, before: Sequence[str], after: Sequence[str]) -> list[Change]:
-    return [Change(kind, change.name, change.after, None) for change in _coming(kind, after, before)]
+    return [Change(kind, item, item, None) for item in _only_in(before, after)]
+
+
+def _only_in(items: Sequence[str], others: Sequence[str]) -> list[str]:
+    known = set(others)
+    return [item for item in items if item not in known]
 
 
 def describe(tunnel: Tunnel | None) -> str:

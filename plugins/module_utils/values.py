@@ -64,6 +64,11 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+def public_key_fact(interface: str) -> str:
+    """Name of the fact by which a node tells the others the public key of one of its interfaces."""
+    return "wireguard_public_key_" + re.sub(r"[^A-Za-z0-9]", "_", interface)
+
+
 def parse_key(value: str, argument: str, secret: bool = False) -> str:
     """The canonical base64 of 32 bytes, as `wg` prints it. A secret's value never enters the message."""
     text = str(value).strip()

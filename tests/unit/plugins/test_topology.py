@@ -58,7 +58,7 @@ SITES: dict[str, Any] = {
 
 
 def test_reference_network_a() -> None:
-    tunnels = plan(RELAY, {"relay": {"mikrotik-gw": "K"}})["relay"]
+    tunnels = plan(RELAY, lambda node: {"mikrotik-gw": "K"}.get(node.name))["relay"]
     vps, router = tunnels["vps-relay"], tunnels["mikrotik-gw"]
     assert (vps.name, vps.addresses, vps.listen_port, vps.open_port) == ("wg0", ("10.100.0.1/30",), 51820, True)
     assert (vps.forward_to, vps.peers[0].public_key) == ((), "K")
