@@ -11,24 +11,20 @@ from functools import partial
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command
-from ansible_collections.homelab.fabric.plugins.module_utils.routeros_api import Router, Row, Sentence
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_api import Router
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_peers import PEERS, live_of, peer_of, plan_peers
 from ansible_collections.homelab.fabric.plugins.module_utils.routeros_plan import (
     ADDRESS,
     DEFAULT_PORT,
     INTERFACE,
-    PEERS,
     ROUTE,
-    host_of,
-    is_on,
     is_set,
     plan_addresses,
     plan_interface,
-    plan_peers,
     plan_routes,
-    prefixes,
-    seconds,
     served_routes,
 )
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rows import Row, Sentence, is_on, prefixes
 from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rules import (
     NAT,
     RULE_MENUS,
@@ -41,11 +37,9 @@ from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rules impo
     remove_rule,
     served_by,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer, Tunnel, merge, parse_tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Tunnel, merge, parse_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     UNREADABLE,
-    Endpoint,
-    Secret,
     TunnelError,
     covers,
     sorted_prefixes,
@@ -106,7 +100,7 @@ class RouterOSBackend:
     def live(self) -> dict[str, dict[str, Any]]:
         if self._router.writes:
             self._read_peers()
-        return {row["public-key"]: _live(row) for row in self._rows[PEERS]}
+        return {row["public-key"]: live_of(row) for row in self._rows[PEERS]}
 
     def warnings(self) -> list[str]:
         if not self._unreadable:
@@ -152,7 +146,7 @@ class RouterOSBackend:
         addresses = [
             found for found in addresses if found["interface"] == self._name and is_set(found, wanted.addresses)
         ]
-        peers = [_peer(found) for found in self._rows[PEERS] if not is_on(found, "dynamic")]
+        peers = [peer_of(found) for found in self._rows[PEERS] if not is_on(found, "dynamic")]
         mtu = row.get("mtu", "")
         return Tunnel(
             name=self._name,
@@ -263,7 +257,7 @@ class RouterOSBackend:
         old_ways = [sentence for steps in ways for sentence in steps.leaving]
         homes = [plan_addresses(ADDRESS[v], self._rows[ADDRESS[v]], _of(v, addresses), self._name) for v in (4, 6)]
         old_homes = [sentence for steps in homes for sentence in steps.leaving]
-        peers = plan_peers(self._rows[PEERS], target or Tunnel(self._name)).coming
+        peers = plan_peers(self._rows[PEERS], target or Tunnel(self._name))
         if target is None:
             row = self._interface
             gone = [Sentence(INTERFACE, "remove", {}, row[".id"], {"name": self._name})] if row else []
@@ -294,30 +288,3 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _peer(row: Row) -> Peer:
-    comment, key, host = row.get("comment", ""), row["public-key"], host_of(row)
-    ours = comment.startswith(MARKER)
-    # A peer that somebody else switched off claims no address.
-    resting = not ours and is_on(row, "disabled")
-    psk = row.get("preshared-key", "")
-    return Peer(
-        name=comment[len(MARKER) :] if ours else comment or key,
-        public_key=key,
-        preshared_key=Secret(psk) if psk else None,
-        endpoint=Endpoint(host, int(row.get("endpoint-port") or 0)) if host else None,
-        allowed_ips=() if resting else prefixes(row.get("allowed-address", "")),
-        keepalive=seconds(row.get("persistent-keepalive", "")) or 0,
-        ours=ours,
-    )
-
-
-def _live(row: Row) -> dict[str, Any]:
-    host, port = row.get("current-endpoint-address", ""), row.get("current-endpoint-port") or "0"
-    return {
-        "endpoint": str(Endpoint(host, int(port))) if host else None,
-        "handshake_age": seconds(row.get("last-handshake", "")),
-        "received": int(row.get("rx") or 0),
-        "sent": int(row.get("tx") or 0),
-    }

@@ -13,10 +13,11 @@ import re
 import socket
 import ssl
 import traceback
-from typing import Any, Dict, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
-from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED, Secret
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rows import Row, Sentence
+from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED
 
 LIBRARY_PROBLEM: str | None = None
 try:
@@ -40,52 +41,6 @@ CONNECTION_ARGUMENTS: dict[str, Any] = {
     "encoding": {"type": "str", "default": "utf-8"},
     "timeout": {"type": "int", "default": 10},
 }
-
-Row = Dict[str, str]
-
-
-class Sentence(NamedTuple):
-    """One change. `row` is the `.id` that it is about, `found_by` how one finds that row in the console.
-
-    An attribute whose name begins with `!` unsets the property.
-    """
-
-    menu: str
-    verb: str
-    attributes: Mapping[str, str | Secret]
-    row: str = ""
-    found_by: Mapping[str, str] = {}
-
-    def words(self) -> list[str]:
-        """As sent, secrets included."""
-        words = [f"{self.menu}/{self.verb}"]
-        if self.row:
-            words.append(f"={'numbers' if self.verb == 'move' else '.id'}={self.row}")
-        values = (
-            (name, value.reveal() if isinstance(value, Secret) else value) for name, value in self.attributes.items()
-        )
-        return words + [f"={name}={value}" for name, value in values]
-
-    def __str__(self) -> str:
-        """As one types it into RouterOS's console, secrets redacted."""
-        words = [f"{self.menu}/{self.verb}"]
-        if self.found_by:
-            words.append("[find " + " ".join(f"{name}={console(value)}" for name, value in self.found_by.items()) + "]")
-        words += [name if name.startswith("!") else f"{name}={console(v)}" for name, v in self.attributes.items()]
-        return " ".join(words)
-
-    def secrets(self) -> list[str]:
-        return [value.reveal() for value in self.attributes.values() if isinstance(value, Secret) and value]
-
-
-def console(value: str | Secret) -> str:
-    """A value as RouterOS's console wants it typed: quoted where it must be."""
-    if isinstance(value, Secret) and value:
-        return REDACTED
-    text = str(value)
-    if re.fullmatch(r"[A-Za-z0-9_.:/,*!-]+", text):
-        return text
-    return '"' + re.sub(r'(["\\$?])', r"\\\1", text) + '"'
 
 
 class Trap(Exception):

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, homelab.fabric contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""RouterOS's rows of a tunnel, and the sentences that bring them to a target: interface, addresses, peers, routes.
+"""RouterOS's rows of a tunnel, and the sentences that bring them to a target: interface, addresses and routes.
 
 Pure: rows in, sentences out. It compares rows, not tunnels, because a row can be wrong in ways that a tunnel cannot
 (disabled, there twice, without its comment).
@@ -10,28 +10,16 @@ Pure: rows in, sentences out. It compares rows, not tunnels, because a row can b
 from __future__ import annotations
 
 import ipaddress
-import re
-from functools import lru_cache
-from typing import Iterable, Mapping, NamedTuple, Sequence, Union
+from typing import Iterable, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.routeros_api import Row, Sentence
-from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer, Tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import (
-    UNREADABLE,
-    Endpoint,
-    Secret,
-    TunnelError,
-    parse_host,
-    sorted_prefixes,
-)
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rows import Row, Sentence, is_on, prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, sorted_prefixes
 
 INTERFACE = "/interface/wireguard"
-PEERS = "/interface/wireguard/peers"
 ADDRESS = {4: "/ip/address", 6: "/ipv6/address"}
 ROUTE = {4: "/ip/route", 6: "/ipv6/route"}
 DEFAULT_PORT = 13231
-
-Fields = Mapping[str, Union[str, Secret]]
 
 
 class Steps(NamedTuple):
@@ -39,37 +27,6 @@ class Steps(NamedTuple):
 
     coming: list[Sentence]
     leaving: list[Sentence]
-
-
-def is_on(row: Row, flag: str) -> bool:
-    """A flag of a row; an absent one is off."""
-    return row.get(flag) in ("true", "yes")
-
-
-def seconds(text: str) -> int | None:
-    """A duration (`1m33s`, `4w2d`, `00:01:33`, `93`, `1s500ms`) in whole seconds; None if it is none."""
-    whole = re.sub(r"\d+ms$", "", text)
-    match = re.fullmatch(r"((?:\d+[wdhms])*)(?:(\d+):(\d+):)?(\d+)?", whole)
-    if not text or match is None:
-        return None
-    units, hours, minutes, rest = match.groups()
-    weights = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-    total = sum(int(number) * weights[unit] for number, unit in re.findall(r"(\d+)([wdhms])", units))
-    return total + int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(rest or 0)
-
-
-@lru_cache(maxsize=4096)
-def prefixes(text: str) -> tuple[str, ...]:
-    """A comma-separated list in normal form; what is no prefix (a device holds none such) is left out."""
-    found = (_network(part.strip()) for part in text.split(","))
-    return sorted_prefixes(prefix for prefix in found if prefix)
-
-
-def _network(text: str) -> str:
-    try:
-        return str(ipaddress.ip_network(text, strict=False))
-    except ValueError:
-        return ""
 
 
 # The interface
@@ -181,127 +138,6 @@ def _check_elsewhere(rows: Sequence[Row], address: str, name: str) -> None:
                 f"{row['interface']} of this router has {row['address']}",
                 f"remove it there, or give {name} another address",
             )
-
-
-# Peers
-
-
-def plan_peers(rows: Sequence[Row], target: Tunnel) -> Steps:
-    """`rows`: the interface's peers. `coming` begins with the ones that leave, so that their prefixes are free.
-
-    A row is paired by its public key, and only then by its name: no sentence ever gives a row a key that another row
-    has, and a peer that is adopted or whose key moves is never missing. Raises TunnelError for a key that is there
-    twice, which leaves open what is meant.
-    """
-    static = [row for row in rows if not is_on(row, "dynamic")]
-    by_key = {row["public-key"]: row for row in static}
-    kept = {peer.public_key for peer in target.peers if not peer.ours}
-    ours = [peer for peer in target.peers if peer.ours]
-    if ours:
-        _check_keys(static, target.name)
-    pairs = {peer.name: by_key[key] for peer in ours for key in [str(peer.public_key)] if key in by_key}
-    taken = {row[".id"] for row in pairs.values()}
-    named = {row["comment"]: row for row in static if row[".id"] not in taken and row.get("comment")}
-    for peer in ours:
-        if peer.name not in pairs and MARKER + peer.name in named:
-            pairs[peer.name] = named[MARKER + peer.name]
-    taken |= {row[".id"] for row in pairs.values()}
-    leaving = [row for row in static if row[".id"] not in taken and row["public-key"] not in kept]
-    steps = [Sentence(PEERS, "remove", {}, row[".id"], _peer_finder(row)) for row in leaving]
-    steps += [
-        Sentence(PEERS, "set", wrong, row[".id"], _peer_finder(row))
-        for row, peer in _givers_first([(pairs[peer.name], peer) for peer in ours if peer.name in pairs])
-        for wrong in [_wrong(peer, row)]
-        if wrong
-    ]
-    steps += [_add_peer(target.name, peer) for peer in ours if peer.name not in pairs]
-    return Steps(steps, [])
-
-
-def _check_keys(rows: Sequence[Row], name: str) -> None:
-    seen: dict[str, Row] = {}
-    for row in rows:
-        key = row["public-key"]
-        if key and seen.setdefault(key, row) is not row:
-            raise TunnelError(
-                "peers", f"{name} has two peers with the public key {key}", f"remove one of them in {PEERS} by hand"
-            )
-
-
-def _givers_first(pairs: list[tuple[Row, Peer]]) -> list[tuple[Row, Peer]]:
-    """A peer that gives a prefix away comes before the one that takes it.
-
-    Two peers may hold one prefix at a time, but RouterOS does not document which of them then has the traffic.
-    """
-    holder = {prefix: i for i, (row, _peer) in enumerate(pairs) for prefix in prefixes(row.get("allowed-address", ""))}
-    pending = {
-        i: {holder[prefix] for prefix in peer.allowed_ips if holder.get(prefix, i) != i}
-        for i, (_row, peer) in enumerate(pairs)
-    }
-    order: list[int] = []
-    while pending:
-        # In a circle one has to be the first.
-        ready = [i for i, waits_for in pending.items() if waits_for.isdisjoint(pending)] or [next(iter(pending))]
-        order += ready
-        for i in ready:
-            del pending[i]
-    return [pairs[i] for i in order]
-
-
-def _peer_fields(peer: Peer) -> dict[str, str | Secret]:
-    endpoint = peer.endpoint or Endpoint("", 0)
-    return {
-        "public-key": str(peer.public_key),
-        "allowed-address": ",".join(peer.allowed_ips),
-        "endpoint-address": endpoint.host,
-        "endpoint-port": str(endpoint.port),
-        "persistent-keepalive": str(peer.keepalive),
-        "preshared-key": peer.preshared_key or Secret(""),
-        "comment": MARKER + peer.name,
-        "disabled": "no",
-    }
-
-
-def _row_fields(row: Row) -> dict[str, str | Secret]:
-    return {
-        "public-key": row["public-key"],
-        "allowed-address": ",".join(prefixes(row.get("allowed-address", ""))),
-        "endpoint-address": host_of(row),
-        "endpoint-port": row.get("endpoint-port", "0"),
-        "persistent-keepalive": str(seconds(row.get("persistent-keepalive", "")) or 0),
-        "preshared-key": Secret(row.get("preshared-key", "")),
-        "comment": row.get("comment", ""),
-        "disabled": "yes" if is_on(row, "disabled") else "no",
-    }
-
-
-def host_of(row: Row) -> str:
-    """The host that a peer is dialled at, in normal form; empty for none."""
-    text = row.get("endpoint-address", "")
-    try:
-        return parse_host(text, "endpoint-address") if text else ""
-    except TunnelError:
-        return text
-
-
-def _wrong(peer: Peer, row: Row) -> Fields:
-    there, wanted = _row_fields(row), _peer_fields(peer)
-    return {key: value for key, value in wanted.items() if value != there[key] and value != UNREADABLE}
-
-
-def _add_peer(name: str, peer: Peer) -> Sentence:
-    """A new peer; what stands at its default is not sent."""
-    fields = {
-        key: value for key, value in _peer_fields(peer).items() if value not in ("", "0", "no", UNREADABLE, _NO_KEY)
-    }
-    return Sentence(PEERS, "add", {"interface": name, **fields})
-
-
-_NO_KEY = Secret("")
-
-
-def _peer_finder(row: Row) -> dict[str, str]:
-    return {"interface": row["interface"], "public-key": row["public-key"]}
 
 
 # Routes

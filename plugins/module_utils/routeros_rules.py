@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.routeros_api import Row, Sentence
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rows import Row, Sentence
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError
 

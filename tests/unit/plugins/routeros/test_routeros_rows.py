@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.homelab.fabric.plugins.module_utils.routeros_api import Sentence, console
-from ansible_collections.homelab.fabric.plugins.module_utils.routeros_plan import plan_peers, prefixes, seconds
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_peers import plan_peers
+from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rows import Sentence, console, prefixes, seconds
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import Secret, TunnelError
 
@@ -67,18 +67,18 @@ def test_a_key_that_is_there_twice_is_not_guessed_about() -> None:
     with pytest.raises(TunnelError, match="peers: wg has two peers with the public key K1: remove one of them"):
         plan_peers(ROWS, Tunnel("wg", peers=(Peer("a", "K2"),)))
     # But all of them can go.
-    assert [sentence.row for sentence in plan_peers(ROWS, Tunnel("wg")).coming] == ["*1", "*2"]
+    assert [sentence.row for sentence in plan_peers(ROWS, Tunnel("wg"))] == ["*1", "*2"]
 
 
 def test_a_name_that_is_there_twice_keeps_the_row_with_the_key() -> None:
     rows = [{**ROW, ".id": "*1", "public-key": "K1"}, {**ROW, ".id": "*2", "public-key": "K2"}]
-    (removed,) = plan_peers(rows, Tunnel("wg", peers=(Peer("a", "K2"),))).coming
+    (removed,) = plan_peers(rows, Tunnel("wg", peers=(Peer("a", "K2"),)))
     assert (removed.verb, removed.row) == ("remove", "*1")
 
 
 def test_peers_that_the_router_made_itself_are_its_own() -> None:
     rows = [{"interface": "wg", ".id": "*1", "public-key": "K1", "dynamic": "true"}]
-    assert plan_peers(rows, Tunnel("wg")).coming == []
+    assert plan_peers(rows, Tunnel("wg")) == []
 
 
 def test_prefixes_that_go_round_in_a_circle() -> None:
@@ -87,4 +87,4 @@ def test_prefixes_that_go_round_in_a_circle() -> None:
         for name, prefix in (("a", "10.0.0.1/32"), ("b", "10.0.0.2/32"))
     ]
     peers = (Peer("a", "a", allowed_ips=("10.0.0.2/32",)), Peer("b", "b", allowed_ips=("10.0.0.1/32",)))
-    assert [sentence.row for sentence in plan_peers(rows, Tunnel("wg", peers=peers)).coming] == ["*a", "*b"]
+    assert [sentence.row for sentence in plan_peers(rows, Tunnel("wg", peers=peers))] == ["*a", "*b"]
