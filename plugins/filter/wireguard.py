@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Node, TopologyError
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Node, TopologyError, read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.picture import draw
 from ansible_collections.homelab.fabric.plugins.module_utils.topology import in_document, plan
-from ansible_collections.homelab.fabric.plugins.module_utils.values import public_key_fact
+from ansible_collections.homelab.fabric.plugins.module_utils.values import public_key_fact, sorted_prefixes
 
 
 def wireguard_network(networks: Mapping[str, Any], node: str, network: str = "") -> str:
@@ -68,6 +68,29 @@ def wireguard_tunnel(
     }
 
 
+def wireguard_hub(networks: Mapping[str, Any], node: str, network: str = "") -> dict[str, Any]:
+    """What `node`, as the hub of road warriors, tells them about the network."""
+    name = wireguard_network(networks, node, network)
+    try:
+        document = next(document for document in read_networks(networks) if document.name == name)
+    except TopologyError as error:
+        raise AnsibleFilterError(str(error)) from error
+    hub = document.nodes[node]
+    if hub.endpoint is None:
+        raise AnsibleFilterError(
+            f"{hub.where}.endpoint: road warriors dial {node}: give the name or address under which they reach it"
+        )
+    return {
+        "interface": hub.interface,
+        "endpoint": str(hub.endpoint),
+        "prefixes": list(document.prefixes),
+        "reserved": [address for other in document.nodes.values() for address in other.hosts],
+        "networks": list(sorted_prefixes(prefix for other in document.nodes.values() for prefix in other.networks)),
+        "mtu": document.mtu,
+        "masquerade": document.client_masquerade,
+    }
+
+
 def wireguard_picture(networks: Mapping[str, Any], network: str) -> str:
     """The network as an SVG document."""
     if network not in networks:
@@ -83,6 +106,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "wireguard_hub": wireguard_hub,
             "wireguard_network": wireguard_network,
             "wireguard_picture": wireguard_picture,
             "wireguard_tunnel": wireguard_tunnel,

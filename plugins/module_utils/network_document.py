@@ -7,6 +7,7 @@ relay:                           # name of the network
   prefix: 10.100.0.0/24          # or a list, with one prefix per IP version
   hub: vps-relay                 # optional: everybody talks to it, and through it to each other
   mtu: 1420                      # optional, one for all
+  client_masquerade: true        # road warriors appear as their hub; false: the nodes get a route to them
   nodes:
     vps-relay:                   # an inventory host, or any other device whose public_key is given
       device: linux              # linux (default), routeros, pfsense, openwrt, glinet
@@ -38,6 +39,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
     covers,
     parse_address,
+    parse_boolean,
     parse_forward,
     parse_host,
     parse_interface,
@@ -54,7 +56,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 DEFAULT_PORT = 51820
 DEFAULT_MTU = 1420
 _INTERFACES = {"linux": "wg0", "routeros": "wg0", "openwrt": "wg0", "pfsense": "tun_wg0", "glinet": "wgclient1"}
-_NETWORK_KEYS = ("prefix", "hub", "mtu", "nodes")
+_NETWORK_KEYS = ("prefix", "hub", "mtu", "client_masquerade", "nodes")
 _NODE_KEYS = (
     "device",
     "interface",
@@ -119,6 +121,7 @@ class Network:
     prefixes: tuple[str, ...] = ()
     hub: str | None = None
     mtu: int = DEFAULT_MTU
+    client_masquerade: bool = True
     nodes: dict[str, Node] = field(default_factory=dict)
 
 
@@ -176,6 +179,9 @@ class _Reader:
         if not raw.get("prefix"):
             self.mistakes.append(f"{where}.prefix: missing: give the network's own prefix, such as 10.100.0.0/24")
         network.mtu = self.take(f"{where}.mtu", raw.get("mtu"), parse_mtu, DEFAULT_MTU)
+        network.client_masquerade = self.take(
+            f"{where}.client_masquerade", raw.get("client_masquerade"), parse_boolean, True
+        )
         network.nodes = {key: self.node(f"{where}.nodes.{key}", key, value) for key, value in raw["nodes"].items()}
         network.hub = raw.get("hub")
         if network.hub is None:

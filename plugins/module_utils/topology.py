@@ -13,9 +13,7 @@ from typing import Any, Callable, Iterable, Mapping, Optional
 
 from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, Node, read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import (
-    sorted_prefixes,
-)
+from ansible_collections.homelab.fabric.plugins.module_utils.values import sorted_prefixes
 
 KeyOf = Callable[[Node], Optional[str]]
 """A node's public key, None if it is not known."""
@@ -86,7 +84,8 @@ def _star(network: Network, hub: Node, key_of: KeyOf) -> dict[str, Tunnel]:
         rest: tuple[str, ...] = ()
         for start, end in zip([-1, *cuts], [*cuts, len(everything)]):
             rest += everything[start + 1 : end]
-        rest = sorted_prefixes(rest + spoke.routes) if spoke.routes else rest
+        more = spoke.routes + (() if network.client_masquerade else network.prefixes)
+        rest = sorted_prefixes(rest + more) if more else rest
         tunnels[spoke.name] = _tunnel(network, spoke, (replace(_peer(hub, spoke, (), key_of), allowed_ips=rest),))
     peers = tuple(_peer(node, hub, node.prefixes, key_of) for node in sorted(spokes, key=lambda node: node.name))
     through = [*network.prefixes, *(p for node in spokes for p in node.networks)] if len(spokes) > 1 else []

@@ -176,6 +176,13 @@ def parse_mtu(value: object, argument: str) -> int:
 _DURATION = re.compile(r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 
 
+def parse_boolean(value: object, argument: str) -> bool:
+    """YAML's true and false only: a word in quotes is more often a slip than a wish."""
+    if not isinstance(value, bool):
+        raise TunnelError(argument, f"{value!r} is neither true nor false", "write true or false, without quotes")
+    return value
+
+
 def parse_keepalive(value: object, argument: str) -> int:
     """Seconds; also ``25s``, ``1m30s``; ``off`` and 0 are off."""
     text = str(value).strip().lower()

@@ -80,6 +80,12 @@ def test_reference_network_b() -> None:
     assert set(tunnels["sofia"].forward_to) > {"192.168.8.0/24", "192.168.0.0/24", "10.3.2.0/24"}
 
 
+def test_nodes_get_a_route_to_road_warriors_that_are_not_masqueraded() -> None:
+    document = copy.deepcopy(RELAY)
+    document["relay"]["client_masquerade"] = False
+    assert plan(document)["relay"]["mikrotik-gw"].peers[0].allowed_ips == ("10.100.0.0/24", "10.100.0.1/32")
+
+
 def test_without_a_hub_everybody_is_everybodys_peer() -> None:
     document = copy.deepcopy(SITES)
     del document["sites"]["hub"], document["sites"]["nodes"]["london"]["routes"]
@@ -153,6 +159,7 @@ MISTAKES: list[tuple[str, list[tuple[tuple[str, ...], Any]], str]] = [
         "neither mikrotik-gw nor x can be dialled",
     ),
     ("MTU too small", [(("relay", "mtu"), 576)], "relay.mtu: '576' is not a usable MTU"),
+    ("a boolean in quotes", [(("relay", "client_masquerade"), "no")], "client_masquerade: 'no' is neither true"),
     ("MTUs differ", [((*NODE, "mtu"), 1280)], "mikrotik-gw.mtu: 1280 differs from the network's 1420"),
     ("keepalive no time", [((*NODE, "keepalive"), "often")], "mikrotik-gw.keepalive: 'often' is not a time"),
     ("public key wrong", [((*NODE, "public_key"), "abc")], "mikrotik-gw.public_key: 'abc' is not a WireGuard key"),
