@@ -29,6 +29,8 @@ def environment(host: Host) -> dict[str, str]:
         programs.insert(0, str(CHECKOUT / ".venv/bin"))
         values["ANSIBLE_INVENTORY"] = ",".join(map(str, (CHECKOUT / "inventory", LAB / "inventory")))
         values["VIRTUAL_ENV"] = str(CHECKOUT / ".venv")
+        # In the host's own /run: an ssh connection that is kept open must not be found by another network's Ansible.
+        values["ANSIBLE_SSH_CONTROL_PATH_DIR"] = "/run/ansible-cp"
     return values | {"PATH": ":".join(programs)}
 
 
