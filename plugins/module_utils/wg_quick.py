@@ -88,7 +88,8 @@ class PeerBlock:
 def _marked(lines: Sequence[str], peer: Peer) -> tuple[str, ...]:
     kept = [line for line in lines if not _MARK.fullmatch(line)]
     at = next(i for i, line in enumerate(kept) if _header(line) == "peer") + 1
-    return (*kept[:at], f"# {CLIENT_MARKER if peer.client else MARKER}{peer.name}", *kept[at:])
+    mark = [f"# {CLIENT_MARKER if peer.client else MARKER}{peer.name}"] if peer.ours else []
+    return (*kept[:at], *mark, *kept[at:])
 
 
 def _settings(peer: Peer) -> dict[str, tuple[str, ...]]:
@@ -105,9 +106,7 @@ def _settings(peer: Peer) -> dict[str, tuple[str, ...]]:
 
 def new_block(peer: Peer) -> PeerBlock:
     """A section for a peer that the file does not have."""
-    lines: tuple[str, ...] = ("", "[Peer]")
-    if peer.ours:
-        lines = _marked(lines, peer)
+    lines = _marked(("", "[Peer]"), peer)
     for key, values in _settings(peer).items():
         lines = _write(lines, key, values) if values else lines
     return PeerBlock(lines, peer)
