@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Callable, NamedTuple, Protocol
 
 from ansible.module_utils.basic import AnsibleModule
@@ -90,6 +91,10 @@ def converge(module: AnsibleModule, backend: Backend) -> None:
 
 def _converge(params: dict[str, Any], backend: Backend, check_mode: bool, with_diff: bool) -> dict[str, Any]:
     wanted = parse_tunnel(params, backend.device)
+    if not check_mode:
+        # What another play only announced in check mode is as unknown as what it never said.
+        known = [replace(p, public_key=None) if p.public_key == KNOWN_AFTER_APPLY else p for p in wanted.peers]
+        wanted = replace(wanted, peers=tuple(known))
     current = backend.read()
     target: Tunnel | None = None
     waiting: list[str] = []

@@ -146,6 +146,11 @@ def needed_routes(addresses: Iterable[str], allowed_ips: Iterable[str]) -> tuple
     return sorted_prefixes(prefix for prefix in allowed_ips if not any(covers(own, prefix) for own in connected))
 
 
+def in_order(peers: Iterable[Peer]) -> tuple[Peer, ...]:
+    """Nodes, then road warriors, then peers of others, each by name."""
+    return tuple(sorted(peers, key=lambda peer: (not peer.ours, peer.client, peer.name)))
+
+
 class Merged(NamedTuple):
     """What the device shall become, and the names of peers that must wait until their public key is known."""
 
@@ -185,7 +190,7 @@ def merge(current: Tunnel | None, wanted: Tunnel, purge: bool = False, route_for
         wanted,
         listen_port=wanted.listen_port or (current.listen_port if current else None),
         mtu=wanted.mtu or (current.mtu if current else None),
-        peers=tuple(sorted(peers + others, key=lambda peer: (not peer.ours, peer.client, peer.name))),
+        peers=in_order(peers + others),
         routes=wanted.routes if wanted.routes is not None else needed_routes(wanted.addresses, routed),
         public_key=current.public_key if current else None,
     )
@@ -258,7 +263,7 @@ def describe(tunnel: Tunnel | None) -> str:
     if tunnel.open_port:
         lines.append("open_port: true")
     lines += ["peers:"] if tunnel.peers else []
-    for peer in tunnel.peers:
+    for peer in in_order(tunnel.peers):
         owner = "" if peer.ours else "  # not made by homelab.fabric"
         lines.append(f"  - name: {peer.name}{owner}")
         lines.append(f"    public_key: {peer.public_key}")

@@ -13,6 +13,7 @@ import base64
 import binascii
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Iterable, Mapping, NamedTuple
 
 KNOWN_AFTER_APPLY = "(known after apply)"
@@ -218,7 +219,7 @@ _INTERFACE_NAMES: Mapping[str, tuple[str, str]] = {
         "GL.iNet's firmware names its interfaces itself: wgclient1 to wgclient5, or wgserver",
     ),
     "pfsense": (r"tun_wg(0|[1-9][0-9]{0,4})", "pfSense names its tunnels tun_wg0, tun_wg1, …"),
-    "routeros": (r"[!-~]([ -~]{0,62}[!-~])?", "use up to 64 printable ASCII characters"),
+    "routeros": (r"(?![!*])[!-~]([ -~]{0,62}[!-~])?", "use up to 64 printable ASCII characters, '!' and '*' not first"),
 }
 DEVICES = tuple(_INTERFACE_NAMES)
 
@@ -232,6 +233,7 @@ def parse_interface(value: object, argument: str, device: str) -> str:
     return text
 
 
+@lru_cache(maxsize=65536)
 def prefix_order(prefix: str) -> tuple[int, int, int]:
     """Sort key of a prefix or interface address: IPv4 first, then by address and length."""
     interface = ipaddress.ip_interface(prefix)

@@ -74,6 +74,10 @@ public_key:
   type: str
   returned: when O(state=present)
   sample: 8k2xjAWkVLrJkYm5Zl2i0c0zR0dVt6mPZV3a9C8uXmE=
+ansible_facts:
+  description: The public key as C(wireguard_public_key_INTERFACE), for P(homelab.fabric.wireguard_tunnel#filter).
+  type: dict
+  returned: when O(state=present)
 commands:
   description: What was done, or would be done in check mode, in the device's own language with every secret redacted.
   type: list

@@ -114,6 +114,8 @@ BAD_INTERFACES = [
     ("glinet", "wgclient9", "wgclient1"),
     ("routeros", "wg\n", "printable ASCII"),
     ("routeros", " wg", "printable ASCII"),
+    ("routeros", "!wg", "not first"),
+    ("routeros", "*1A", "not first"),
     ("routeros", "wg-büro", "printable ASCII"),
 ]
 
