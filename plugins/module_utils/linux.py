@@ -16,7 +16,10 @@ from dataclasses import replace
 from typing import Any, Callable, Iterable, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils import wg_quick
+from ansible_collections.homelab.fabric.plugins.module_utils.client_access import access_of
+from ansible_collections.homelab.fabric.plugins.module_utils.client_register import Register, parse_registers
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_expiry import ExpiryTimer
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_file import (
     routing_table,
     summary,
@@ -29,15 +32,16 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall impo
     Rule,
     firewall_of,
     hooked,
+    hooks,
     iptables_rules,
     listed_rules,
     nft_is_loaded,
     nft_script,
     switch_on,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import Host, Link, missing
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import CLIENTS, Host, Link, missing
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change
-from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
     Secret,
@@ -58,7 +62,11 @@ class State(NamedTuple):
 
 
 class LinuxBackend:
-    """converge.Backend for the interface `name` of this host."""
+    """converge.Backend for the interface `name` of this host.
+
+    `registers` has the road warriors of each interface; `clients` is this one's, and what `commands` makes the packet
+    filter and the expiry timer for. So `linux_wireguard` keeps what `wireguard_client` made.
+    """
 
     device = "linux"
     route_foreign = True  # wg-quick does it at every start
@@ -70,6 +78,10 @@ class LinuxBackend:
         self.conf = self.host.path(f"{name}.conf")
         self.nft_file = self.host.path(f"{name}.nft")
         self.unit = f"wg-quick@{name}"
+        self.register_file = self.host.path(f"{CLIENTS}/register.json")
+        self.registers: dict[str, Register] = {}
+        self.clients = Register()
+        self.timer = ExpiryTimer(self.host, name)
         self.state = State(None, None, None)
         self._warnings: list[str] = []
         self._new_key = Secret("")
@@ -80,6 +92,8 @@ class LinuxBackend:
     def read(self) -> Tunnel | None:
         if not self.check_mode and self.host.has("wg"):
             self.host.lock()
+        self.registers = parse_registers(self.host.read(self.register_file), self.register_file)
+        self.clients = self.registers.get(self.name, self.clients)
         text = self.host.read(self.conf)
         file = None if text is None else wg_quick.parse(text, self.conf)
         link = self.host.link(self.name, routing_table(file) or "main")
@@ -88,7 +102,16 @@ class LinuxBackend:
             return None
         self._check_keys(file, link)
         public_key = link.public_key if link else self._public_key_of(file)
-        return replace(tunnel_of(self.name, file, self.state.script, link, self.conf), public_key=public_key)
+        tunnel = tunnel_of(self.name, file, self.state.script, link, self.conf)
+        peers = tuple(peer for peer in tunnel.peers if not self._is_over(peer))
+        return replace(tunnel, peers=peers, public_key=public_key)
+
+    def _is_over(self, peer: Peer) -> bool:
+        """Whether it is a client that has expired, or was revoked by a run that did not get further."""
+        if not peer.client or self.name not in self.registers:
+            return False
+        client = self.clients.clients.get(peer.name)
+        return client is None or client.expired(self.host.now())
 
     def _check_keys(self, file: WgQuickFile, link: Link | None) -> None:
         key = file.private_key
@@ -120,7 +143,7 @@ class LinuxBackend:
                 f"{self.name} exists, but {self.conf} does not: another tool made it. Remove the interface there, or "
                 "choose another name"
             )
-        firewall = firewall_of(target)
+        firewall = firewall_of(target, access_of(self.clients))
         if not self.check_mode:
             self._check_ready(target, firewall)
         if state.file is None or routing_table(state.file) is not None:
@@ -218,7 +241,7 @@ class LinuxBackend:
         if not self.host.unit(self.unit).enabled:
             steps.append(self._service("enable"))
         if change.notes:
-            final = wanted_file(file, target, firewall, self.nft_file, ())
+            final = self._wanted_file(target, firewall, ())
             steps.append(self._write_conf(final, "nothing is pending any more"))
         return steps
 
@@ -234,14 +257,19 @@ class LinuxBackend:
             steps += self._close(self.nft_file, 0o600)
         if script is None and self._had_firewall():
             steps += self._clear_rules(iptables_rules(firewall)) + self._clear_table(firewall)
-        file = wanted_file(self.state.file, target, firewall, self.nft_file, notes)
+        steps += self.timer.install(self.clients)
+        file = self._wanted_file(target, firewall, notes)
         if file != self.state.file:
             steps.append(self._write_conf(file, summary(self.state.file, file)))
         else:
             steps += self._close(self.conf, 0o600)
         if script is None and self.state.script is not None:
             steps.append(self._remove(self.nft_file))
-        return steps
+        return steps + self.timer.remove(self.clients)
+
+    def _wanted_file(self, target: Tunnel, firewall: Firewall, notes: Sequence[str]) -> WgQuickFile:
+        own = hooks(firewall, self.nft_file) + self.timer.hooks(self.clients)
+        return wanted_file(self.state.file, target, own, notes)
 
     def _close(self, path: str, mode: int) -> list[Command]:
         if not self.host.too_open(path, mode):
@@ -325,6 +353,7 @@ class LinuxBackend:
             steps.append(self._command(["ip", "link", "delete", "dev", self.name]))
         elif state.link and not unit.active:
             steps.append(self._command(["wg-quick", "down", self.name]))
+        steps += self.timer.remove(None)
         # The file goes last: as long as it is there, a run that was cut short is known to be unfinished.
         for path, there in ((self.nft_file, state.script), (self.conf, state.file)):
             if there is not None:

@@ -8,9 +8,7 @@ from __future__ import annotations
 from typing import Iterable, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall import (
-    Firewall,
     hooked,
-    hooks,
     nft_header,
     opened_port,
 )
@@ -66,9 +64,7 @@ def _saves(file: WgQuickFile) -> bool:
     return file.value("SaveConfig").lower() == "true"
 
 
-def wanted_file(
-    old: WgQuickFile | None, target: Tunnel, firewall: Firewall, nft_file: str, notes: Iterable[str]
-) -> WgQuickFile:
+def wanted_file(old: WgQuickFile | None, target: Tunnel, hooks: Sequence[str], notes: Iterable[str]) -> WgQuickFile:
     """The file for a target, equal to the old one if nothing is to change. A new one has no private key yet."""
     file = old or WgQuickFile()
     if old is None or sorted_prefixes(file.values("Address")) != target.addresses:
@@ -76,7 +72,7 @@ def wanted_file(
     for key, value in (("ListenPort", target.listen_port), ("MTU", target.mtu)):
         if _number(file.value(key)) != value:
             file = file.with_values(key, [str(value)])
-    own = _route_lines(target, user_table(file)) + hooks(firewall, nft_file)
+    own = [*_route_lines(target, user_table(file)), *hooks]
     file = file.with_values("SaveConfig", ()).with_own_lines(own).with_pending(notes)
     return file.with_peers(_peers_of(old, target))
 

@@ -5,7 +5,8 @@
 
 An nftables table of the tunnel's own decides. What comes out of the tunnel may go to `forward_to`, answers may
 return, and if `forward_to` is given the rest of it is dropped; sources in `masquerade` leave under the host's
-address, also when they go back into the tunnel, but not to each other. Other traffic is not touched.
+address, also when they go back into the tunnel, but not to each other. Road warriors have rights of their own
+(client_access.py). Other traffic is not touched.
 
 That table cannot overrule a drop in another one (an nft verdict ends its own chain only), and UFW and Docker set
 iptables' FORWARD policy to DROP. So the same traffic is accepted at the head of that chain as well. UFW appends its
@@ -16,15 +17,22 @@ puts its chains before it, and they return what is not for a container (docs.doc
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import re
 import shlex
 from dataclasses import dataclass
 from typing import Iterable, NamedTuple
 
+from ansible_collections.homelab.fabric.plugins.module_utils.client_access import (
+    ClientAccess,
+    forward_rules,
+    input_rules,
+    masquerade_rules,
+    nft_set,
+    rights_chains,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, prefix_order
+from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, prefix_order, sorted_prefixes
 
 FAMILIES = {4: ("ip", "iptables"), 6: ("ip6", "ip6tables")}
 """IP version → its word in nft, its tool."""
@@ -56,10 +64,11 @@ class Firewall:
     open_port: int | None = None
     versions: frozenset[int] = frozenset()
     """IP versions of what is forwarded."""
+    clients: ClientAccess | None = None
 
     @property
     def forwards(self) -> bool:
-        return bool(self.forward_to or self.masquerade)
+        return bool(self.forward_to or self.masquerade or self.clients)
 
     @property
     def table(self) -> str:
@@ -71,14 +80,14 @@ class Firewall:
         return tuple(item for item in self.forward_to if not is_prefix(item))
 
 
-def firewall_of(tunnel: Tunnel) -> Firewall:
+def firewall_of(tunnel: Tunnel, clients: ClientAccess | None = None) -> Firewall:
     """Raises TunnelError for what Linux's packet filter cannot hold."""
     for item in tunnel.forward_to:
         if not is_prefix(item) and not re.fullmatch(r"[A-Za-z0-9_.@=-][A-Za-z0-9_.@=+-]{0,14}", item):
             raise TunnelError(
                 "forward_to", f"{item!r} is not the name of an interface on Linux", "`ip link` lists the names"
             )
-    if tunnel.name.endswith("+") and (tunnel.forward_to or tunnel.masquerade or tunnel.open_port):
+    if tunnel.name.endswith("+") and (tunnel.forward_to or tunnel.masquerade or tunnel.open_port or clients):
         raise TunnelError(
             "name", f"{tunnel.name!r} means a group of interfaces to iptables", "choose a name that does not end in '+'"
         )
@@ -89,7 +98,8 @@ def firewall_of(tunnel: Tunnel) -> Firewall:
         tunnel.forward_to,
         tunnel.masquerade,
         tunnel.listen_port if tunnel.open_port else None,
-        _versions(tunnel),
+        _versions(tunnel) | (clients.versions if clients else frozenset()),
+        clients,
     )
 
 
@@ -112,32 +122,42 @@ def is_prefix(item: str) -> bool:
 
 
 def _by_version(items: Iterable[str]) -> dict[int, str]:
-    """The prefixes among the items as nft sets, which refuse overlaps."""
+    """The prefixes among the items as nft sets."""
     prefixes = [item for item in items if is_prefix(item)]
-    v4 = ipaddress.collapse_addresses(ipaddress.IPv4Network(item) for item in prefixes if ":" not in item)
-    v6 = ipaddress.collapse_addresses(ipaddress.IPv6Network(item) for item in prefixes if ":" in item)
-    texts = {4: ", ".join(map(str, v4)), 6: ", ".join(map(str, v6))}
-    return {version: f"{{ {text} }}" for version, text in texts.items() if text}
+    sets = {version: nft_set(prefixes, version) for version in FAMILIES}
+    return {version: text for version, text in sets.items() if text}
 
 
 def nft_rules(firewall: Firewall) -> dict[str, list[str]]:
     """Chain head → rules, without comments."""
     chains: dict[str, list[str]] = {}
-    if firewall.forward_to:
-        rules = [f'iifname != "{firewall.name}" accept', "ct state established,related accept"]
+    clients = firewall.clients
+    from_tunnel = [f'iifname != "{firewall.name}" accept', "ct state established,related accept"]
+    if firewall.forward_to or clients:
+        rules = from_tunnel + (forward_rules(clients) if clients else [])
         if firewall.interfaces:
             names = ", ".join(f'"{name}"' for name in firewall.interfaces)
             rules.append(f"oifname {{ {names} }} accept")
         targets = _by_version(firewall.forward_to)
         rules += [f"{FAMILIES[version][0]} daddr {nets} accept" for version, nets in targets.items()]
-        chains["forward { type filter hook forward priority -10; policy accept;"] = [*rules, "drop"]
+        chains[_base_chain("forward", "filter", -10)] = rules + (["drop"] if firewall.forward_to else [])
+    to_host = input_rules(clients) if clients else []
+    if to_host:
+        chains[_base_chain("input", "filter", -10)] = from_tunnel + to_host
     sources = _by_version(firewall.masquerade)
-    if sources:
-        chains["postrouting { type nat hook postrouting priority 100; policy accept;"] = [
-            f"{family} saddr {nets} {family} daddr != {nets} masquerade"
-            for family, nets in ((FAMILIES[version][0], nets) for version, nets in sources.items())
-        ]
+    leaving = [
+        f"{family} saddr {nets} {family} daddr != {nets} masquerade"
+        for family, nets in ((FAMILIES[version][0], nets) for version, nets in sources.items())
+    ]
+    leaving += masquerade_rules(clients, firewall.name) if clients else []
+    if leaving:
+        chains[_base_chain("postrouting", "nat", 100)] = leaving
+    chains.update((f"{name} {{", rules) for name, rules in (rights_chains(clients) if clients else {}).items())
     return chains
+
+
+def _base_chain(hook: str, kind: str, priority: int) -> str:
+    return f"{hook} {{ type {kind} hook {hook} priority {priority}; policy accept;"
 
 
 def nft_script(firewall: Firewall) -> str:
@@ -185,7 +205,7 @@ def iptables_rules(firewall: Firewall) -> list[Rule]:
         if firewall.forward_to:
             rules.append(Rule(tool, "FORWARD", ("-i", name), f"{rule_prefix(name)}from"))
             continue
-        for source in firewall.masquerade:
+        for source in sorted_prefixes((*firewall.masquerade, *(firewall.clients.sources if firewall.clients else ()))):
             if prefix_order(source)[0] == version:
                 match = ("-i", name, "-s", source)
                 rules.append(Rule(tool, "FORWARD", match, f"{rule_prefix(name)}from {source}"))

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED, Secret, sorted_prefixes
@@ -30,6 +30,8 @@ PACKAGES = {
     "nft": "nftables",
     "systemctl": "systemd",
 }
+TEMPORARY = ".homelab.fabric-"
+CLIENTS = "clients"  # the folder of the road warriors' files, in wg-quick's
 MISSING = 127  # exit status where a tool is not installed, as a shell has it
 
 
@@ -74,11 +76,12 @@ class Unit(NamedTuple):
 
 
 class Host:
-    """Commands and files. `folder` is wg-quick's, the only place that it writes to."""
+    """Commands and files. `folder` is wg-quick's, `units` systemd's; it writes nowhere else."""
 
-    def __init__(self, folder: str = "/etc/wireguard", proc: str = "/proc") -> None:
+    def __init__(self, folder: str = "/etc/wireguard", proc: str = "/proc", units: str = "/etc/systemd/system") -> None:
         self.folder = folder
         self.proc = proc
+        self.units = units
         self._lock: int | None = None
 
     # Commands
@@ -134,27 +137,47 @@ class Host:
         except OSError as error:
             raise DeviceError(f"{path} cannot be read: {error.strerror}. Run the task with `become: true`") from error
 
-    def write(self, path: str, text: str, check: Callable[[str], object]) -> None:
-        """Replace a file as a whole, mode 0600, after `check(temporary path)` found the new one good."""
-        name = os.path.basename(path)
-        temporary = tempfile.mkdtemp(prefix=f".homelab.fabric-{name}-", dir=self.folder)
+    def write(self, path: str, text: str, check: Callable[[str], object], mode: int = 0o600) -> None:
+        """Replace a file as a whole after `check(temporary path)` found the new one good."""
+        with self._staged({path: text}, mode) as staged:
+            check(staged[path])
+
+    def write_all(self, files: Mapping[str, str]) -> None:
+        """Replace several files of one folder, mode 0600, each as a whole, all safe on disk before the first is."""
+        with self._staged(files, 0o600):
+            pass
+
+    @contextlib.contextmanager
+    def _staged(self, files: Mapping[str, str], mode: int) -> Iterator[dict[str, str]]:
+        """Path → the new file beside it, which goes to its place at the end."""
+        folder = os.path.dirname(next(iter(files)))
+        temporary = tempfile.mkdtemp(prefix=TEMPORARY, dir=folder)
         try:
-            new = os.path.join(temporary, name)
-            handle = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            check(new)
-            os.replace(new, path)
-            sync_folder(self.folder)
+            staged = {path: os.path.join(temporary, os.path.basename(path)) for path in files}
+            for path, text in files.items():
+                handle = os.open(staged[path], os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+                with open(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
+                    file.write(text)
+                    if len(files) == 1:
+                        file.flush()
+                        os.fsync(handle)
+            if len(files) > 1:
+                os.sync()  # one for all: hundreds of fsyncs take seconds
+            yield staged
+            for path, new in staged.items():
+                os.replace(new, path)
+            sync_folder(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def remove(self, path: str) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(path)
-        sync_folder(self.folder)
+    def remove(self, *paths: str) -> None:
+        """Remove files, which may be gone already."""
+        for path in paths:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
+        for folder in {os.path.dirname(path) for path in paths}:
+            if os.path.isdir(folder):
+                sync_folder(folder)
 
     def too_open(self, path: str, mode: int) -> bool:
         """Whether others may do with it what `mode` does not let them."""
@@ -183,8 +206,9 @@ class Host:
                         f"another run holds {self.folder} since {LOCK_TIMEOUT} s. Wait for it, or end it"
                     ) from None
                 time.sleep(0.1)
-        for left in glob.glob(self.path(".homelab.fabric-*")):
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in (self.folder, self.path(CLIENTS), self.units):
+            for left in glob.glob(os.path.join(folder, f"{TEMPORARY}*")):
+                shutil.rmtree(left, ignore_errors=True)
 
     # State
 
