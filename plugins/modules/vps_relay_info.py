@@ -152,6 +152,7 @@ import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.homelab.fabric.plugins.module_utils import relay_host
+from ansible_collections.homelab.fabric.plugins.module_utils.relay_services import parse_services, profile_ports
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, parse_port
 
 SERVICE = {
@@ -184,10 +185,10 @@ def main() -> None:
     wanted = module.params
     host = relay_host.Host(wanted["packages"])
     try:
-        services = relay_host.parse_services(wanted["services"], wanted["ingress"])
+        services = parse_services(wanted["services"], wanted["ingress"])
         given = {parse_port(port, f"vps_relay_ssh_ports[{i}]") for i, port in enumerate(wanted["ssh_ports"])}
         ssh_ports = given | host.ssh_ports
-        ports = relay_host.profile_ports(ssh_ports | {service["port"] for service in services}, wanted["open_ports"])
+        ports = profile_ports(ssh_ports | {service["port"] for service in services}, wanted["open_ports"])
     except TunnelError as error:
         module.fail_json(msg=str(error))
     if not ssh_ports:

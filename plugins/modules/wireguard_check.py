@@ -143,7 +143,7 @@ from typing import Any, Callable, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.homelab.fabric.plugins.module_utils import links
-from ansible_collections.homelab.fabric.plugins.module_utils.relay_host import parse_ip, parse_services
+from ansible_collections.homelab.fabric.plugins.module_utils.relay_services import parse_ip, parse_services
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
     parse_host,
