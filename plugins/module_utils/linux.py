@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import shlex
 from dataclasses import replace
-from typing import Any, Callable, Iterable, NamedTuple, Sequence
+from typing import Any, Callable, Collection, Iterable, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils import wg_quick
 from ansible_collections.homelab.fabric.plugins.module_utils.client_access import access_of
@@ -29,15 +29,17 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_file import (
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall import (
     FORWARDING,
     Firewall,
-    Rule,
     firewall_of,
     hooked,
     hooks,
+    identities,
     iptables_rules,
     listed_rules,
     nft_is_loaded,
     nft_script,
+    rules_taken_down,
     switch_on,
+    table_taken_down,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import CLIENTS, Host, Link, missing
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change
@@ -214,7 +216,7 @@ class LinuxBackend:
         steps = []
         if self.state.link:  # left by a start that was killed half-way
             steps.append(self._command(["ip", "link", "delete", "dev", self.name]))
-        steps += self._clear_rules(iptables_rules(firewall)) if self._had_firewall() else []
+        steps += self._clear_rules(identities(iptables_rules(firewall))) if self._had_firewall() else []
         if self.state.file is None:
             text = f"wg genkey  # the private key of {self.name}; it stays in {self.conf}"
             steps.append(self._step(text, self._make_key))
@@ -256,7 +258,7 @@ class LinuxBackend:
         elif self.state.script:
             steps += self._close(self.nft_file, 0o600)
         if script is None and self._had_firewall():
-            steps += self._clear_rules(iptables_rules(firewall)) + self._clear_table(firewall)
+            steps += self._clear_rules(identities(iptables_rules(firewall))) + self._clear_table(firewall)
         steps += self.timer.install(self.clients)
         file = self._wanted_file(target, firewall, notes)
         if file != self.state.file:
@@ -320,18 +322,17 @@ class LinuxBackend:
         there = {tool: self._listed(tool) for tool in sorted({rule.tool for rule in rules}) if self.host.has(tool)}
         lost = [rule for rule in rules if rule.tool in there and rule.comment not in there[rule.tool]]
         steps += [self._command(rule.command("-I")) for rule in lost]
-        return steps + (self._clear_rules(rules) if rules else [])
+        return steps + (self._clear_rules(identities(rules)) if rules else [])
 
     def _listed(self, tool: str) -> dict[str, list[str]]:
         return listed_rules(self.name, tool, self.host.run([tool, "-w", "-S"]).out)
 
-    def _clear_rules(self, wanted: Sequence[Rule]) -> list[Command]:
-        """Remove rules of ours from iptables that are not wanted any more."""
+    def _clear_rules(self, keep: Collection[tuple[str, str]]) -> list[Command]:
+        """Remove rules of ours from iptables but these: tool and comment of each."""
         steps = []
         for tool in ("iptables", "ip6tables"):
-            keep = {rule.comment for rule in wanted if rule.tool == tool}
             listed = self._listed(tool) if self.host.has(tool) else {}
-            steps += [self._command(delete) for comment, delete in listed.items() if comment not in keep]
+            steps += [self._command(delete) for comment, delete in listed.items() if (tool, comment) not in keep]
         return steps
 
     def _clear_table(self, firewall: Firewall) -> list[Command]:
@@ -345,8 +346,11 @@ class LinuxBackend:
     def _absent(self, state: State) -> list[Command]:
         unit = self.host.unit(self.unit)
         steps: list[Command] = []
+        # The stop takes along what the file says, the interface first; this is for what it would leave.
+        goes_along = state.file.own_lines if state.file and state.link else ()
         if self._had_firewall():
-            steps += self._clear_rules(()) + self._clear_table(Firewall(self.name))
+            steps += self._clear_rules(rules_taken_down(goes_along))
+            steps += [] if table_taken_down(goes_along) else self._clear_table(Firewall(self.name))
         if unit.enabled or unit.active:
             steps.append(self._command(["systemctl", "disable", "--now", self.unit]))
         if state.link and state.file is None:

@@ -267,6 +267,22 @@ def hooks(firewall: Firewall, nft_file: str) -> list[str]:
     return lines
 
 
+def identities(rules: Iterable[Rule]) -> set[tuple[str, str]]:
+    """Tool and comment of each rule."""
+    return {(rule.tool, rule.comment) for rule in rules}
+
+
+def rules_taken_down(own_lines: Iterable[str]) -> set[tuple[str, str]]:
+    """Tool and comment of the rules that `wg-quick down` removes by our lines of a file."""
+    words = [shlex.split(line) for line in own_lines if line.startswith("PostDown = ip") and "--comment" in line]
+    return {(line[2], line[line.index("--comment") + 1]) for line in words}
+
+
+def table_taken_down(own_lines: Iterable[str]) -> bool:
+    """Whether `wg-quick down` removes the nft table by our lines of a file."""
+    return any(line.startswith("PostDown = nft delete table") for line in own_lines)
+
+
 def hooked(own_lines: Iterable[str]) -> bool:
     """Whether our lines of a file say that a firewall of ours is in use."""
     return any("nft" in line or "tables" in line for line in own_lines)

@@ -27,7 +27,7 @@ def _tools() -> None:
 @pytest.fixture
 def hosts() -> Iterator[Sequence[LinuxHost]]:
     """Three hosts without any wires."""
-    several = [LinuxHost() for _ in range(3)]
+    several = [LinuxHost() for number in range(3)]
     yield several
     for host in several:
         host.end()

@@ -1,4 +1,4 @@
-"""Linux hosts in namespaces of their own: network, /etc/wireguard, units of systemd, /run. Tunnels by wg-quick, as on a server."""
+"""Linux hosts in namespaces of their own, with folders of their own where the modules write. No systemd: bin/systemctl."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 INSIDE = """
 mount --make-rprivate /
-for folder in /etc/wireguard /etc/systemd/system /run; do mkdir -p $folder; mount -t tmpfs -o mode=0755 tmpfs $folder; done
+for folder in /etc/wireguard /etc/systemd/system /run; do
+    mkdir -p $folder
+    mount -t tmpfs -o mode=0755 tmpfs $folder
+done
 chmod 700 /etc/wireguard
 ip link set lo up
 echo ready

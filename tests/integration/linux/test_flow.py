@@ -362,6 +362,11 @@ def test_absent_leaves_nothing_behind(host: LinuxHost, home: dict[str, Any]) -> 
     assert not host.apply(name="wg0", state="absent")["changed"]
     host.apply(**home)
     foretold = host.apply("--check", name="wg0", state="absent")["commands"]
+    assert foretold == [
+        "systemctl disable --now wg-quick@wg0",
+        "rm -f /etc/wireguard/wg0.nft",
+        "rm -f /etc/wireguard/wg0.conf",
+    ]
     assert host.apply(name="wg0", state="absent")["commands"] == foretold
     assert [host.run("ip", "-br", "link"), host.run("ls", "-A", "/etc/wireguard")] == blank
     for words in ("nft list ruleset", "iptables -S", "ip6tables -S", "ip route"):

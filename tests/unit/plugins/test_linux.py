@@ -198,6 +198,11 @@ def obey(link: Link, steps: Sequence[Step]) -> Link:
     """What the tools make of the steps. Strict: nothing is added twice, nothing removed that is not there."""
     peers, addresses, routes = dict(link.peers), list(link.addresses), dict(link.routes)
     for step in steps:
+        if step.command == ["ip", "-batch", "-"]:
+            lines = [Step(["ip", *line.split()]) for line in step.stdin.splitlines()]
+            link = obey(link._replace(peers=peers, addresses=tuple(addresses), routes=routes), lines)
+            routes = dict(link.routes)
+            continue
         match step.command:
             case ["wg", "addconf", _, "/dev/stdin"]:
                 peers.update(told(peers, block) for block in step.stdin.split("[Peer]\n")[1:])
@@ -316,7 +321,7 @@ def test_two_hundred_peers_cost_no_more_commands_than_two() -> None:
         assert len(text.peers) == number
         commands = run(host, **HOME | {"peers": peers})["commands"]
         assert sum(command.startswith("wg ") for command in commands) == 1
-        counts.append((started, sum(not command.startswith("ip route") for command in host.ran)))
+        counts.append((started, len(host.ran)))
     assert counts[0] == counts[1]
 
 
@@ -430,10 +435,11 @@ def test_a_table_is_named_for_one_interface_alone() -> None:
 def test_a_tool_s_answer_shows_no_key(raw: bytes) -> None:
     secret = base64.b64encode(raw).decode()
     for answer in (
+        f"Key is not the correct length or format: `{secret[:20]}'",
         f"Key is not the correct length or format: `{secret}'",
         f"Line unrecognized: `PrivateKey={secret[:30]}'",
     ):
-        assert secret[:30] not in redact(answer)
+        assert secret[:20] not in redact(answer)
 
 
 def test_link_local_addresses_of_linux_stay() -> None:
