@@ -1,4 +1,4 @@
-"""Linux hosts in namespaces of their own, with folders of their own where the modules write. No systemd: bin/systemctl."""
+"""Linux hosts in namespaces of their own, with folders of their own where the modules write."""
 
 from __future__ import annotations
 
