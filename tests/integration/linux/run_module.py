@@ -1,6 +1,6 @@
-"""Run linux_wireguard as a module does, from JSON on standard input; print its result as JSON.
+"""Run linux_wireguard (or --module) as a module does, from JSON on standard input; print its result as JSON.
 
-``--die-at N`` kills this process in place of its N-th write: a command, or the rename that puts a file into place
+``--die-at N`` kills this process in place of its N-th write: a command, or a file put into place or removed
 (N counts from 0). Exit status 99 says that it died there.
 """
 
@@ -18,9 +18,10 @@ from ansible.module_utils import basic
 from ansible_collections.homelab.fabric.plugins.module_utils import linux
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
-from ansible_collections.homelab.fabric.plugins.modules import linux_wireguard
+from ansible_collections.homelab.fabric.plugins.modules import linux_wireguard, wireguard_client
 
 DIED = 99
+MODULES = {"linux_wireguard": linux_wireguard, "wireguard_client": wireguard_client}
 
 
 class Countdown:
@@ -37,24 +38,28 @@ class Countdown:
 
 def die_at(number: int) -> None:
     countdown = Countdown(number)
-    replace = os.replace
+    replace, remove = os.replace, os.remove
     plan = linux.LinuxBackend.commands
 
     def mortal_replace(source: str, target: str) -> None:
         countdown.tick()
         replace(source, target)
 
+    def mortal(step: Command) -> Command:
+        def run() -> None:
+            countdown.tick()
+            step.run()
+
+        return Command(step.text, run)
+
     def mortal_plan(self: linux.LinuxBackend, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
-        def mortal(step: Command) -> Command:
-            def run() -> None:
-                countdown.tick()
-                step.run()
-
-            return Command(step.text, run)
-
         return [mortal(step) for step in plan(self, current, target)]
 
-    os.replace = mortal_replace  # type: ignore[assignment]
+    def mortal_remove(path: str) -> None:
+        countdown.tick()
+        remove(path)
+
+    os.replace, os.remove = mortal_replace, mortal_remove  # type: ignore[assignment]
     linux.LinuxBackend.commands = mortal_plan  # type: ignore[method-assign]
 
 
@@ -62,6 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--die-at", type=int)
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--module", choices=MODULES, default="linux_wireguard")
     options = parser.parse_args()
     if options.die_at is not None:
         die_at(options.die_at)
@@ -71,7 +77,7 @@ def main() -> int:
     basic._ANSIBLE_PROFILE = "legacy"
     output = io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
-        linux_wireguard.main()
+        MODULES[options.module].main()
     print(output.getvalue().strip().splitlines()[-1])
     return 0
 
