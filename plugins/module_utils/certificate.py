@@ -17,8 +17,8 @@ def subject(der: bytes) -> str:
     RFC 5280, section 4.1: Certificate { TBSCertificate { [version], serial, algorithm, issuer, validity, subject …
     """
     try:
-        _, certificate = next(_items(der))
-        _, signed = next(_items(certificate))
+        certificate = next(_contents(der))
+        signed = next(_contents(certificate))
         fields = [content for tag, content in _items(signed) if tag != 0xA0]
         return ", ".join(_attributes(fields[4])) or "(no subject)"
     except (IndexError, StopIteration, ValueError):
@@ -26,11 +26,15 @@ def subject(der: bytes) -> str:
 
 
 def _attributes(name: bytes) -> Iterator[str]:
-    for _, one in _items(name):
-        for _, attribute in _items(one):
-            (_, kind), (tag, value) = _items(attribute)
+    for one in _contents(name):
+        for attribute in _contents(one):
+            (_oid, kind), (tag, value) = _items(attribute)
             if kind in _KNOWN:
                 yield f"{_KNOWN[kind]}={value.decode('utf-16-be' if tag == 0x1E else 'utf-8', 'replace')}"
+
+
+def _contents(der: bytes) -> Iterator[bytes]:
+    return (content for tag, content in _items(der))
 
 
 def _items(der: bytes) -> Iterator[tuple[int, bytes]]:

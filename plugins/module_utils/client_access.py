@@ -51,7 +51,7 @@ class ClientAccess:
 
     @property
     def versions(self) -> frozenset[int]:
-        return frozenset(prefix_order(host)[0] for host, _ in self.rights)
+        return frozenset(prefix_order(host)[0] for host, rights in self.rights)
 
 
 def access_of(register: Register) -> ClientAccess | None:
@@ -95,7 +95,7 @@ def rights_chains(access: ClientAccess) -> dict[str, list[str]]:
 
 def masquerade_rules(access: ClientAccess, interface: str) -> list[str]:
     """Clients leave under the hub's address, but not to each other; if only asked for, no more than they must."""
-    hosts = [host for host, _ in access.rights]
+    hosts = [host for host, rights in access.rights]
     rules = []
     for version, family in _FAMILY.items():
         everybody, full = nft_set(hosts, version), nft_set(access.full, version)
@@ -116,7 +116,7 @@ def nft_set(prefixes: Iterable[str], version: int) -> str:
 
 def _numbers(access: ClientAccess) -> dict[Rights, int]:
     numbers: dict[Rights, int] = {}
-    for _, rights in access.rights:
+    for _host, rights in access.rights:
         numbers.setdefault(rights, len(numbers) + 1)
     return numbers
 

@@ -55,7 +55,7 @@ class Host:
         units: dict[str, dict[str, str]] = {}
         for block in self.said("units").split("\n\n"):
             shown: dict[str, str] = {}
-            for key, _, value in (line.partition("=") for line in block.splitlines()):
+            for key, _equals, value in (line.partition("=") for line in block.splitlines()):
                 shown[key] = f"{shown[key]}\n{value}" if key in shown else value
             units[shown.get("Id", "")] = shown
         return units
@@ -153,7 +153,7 @@ def _read(path: str) -> str:
 
 
 def _split(part: str) -> Iterable[tuple[str, str]]:
-    numbers, _, protocol = part.partition("/")
+    numbers, _slash, protocol = part.partition("/")
     return [(number, protocol) for number in numbers.split(",")]
 
 
@@ -186,7 +186,7 @@ def _processes(program: str) -> Iterable[tuple[int, float]]:
     """Of each process of a program its parent and the time it started at, in seconds since 1970."""
     booted = time.time() - float(_read("/proc/uptime").split()[0])
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        name, _, rest = _read(f"/proc/{pid}/stat").rpartition(")")
+        name, _bracket, rest = _read(f"/proc/{pid}/stat").rpartition(")")
         if name.endswith(f"({program}"):
             fields = rest.split()
             yield int(fields[1]), booted + int(fields[19]) / os.sysconf("SC_CLK_TCK")

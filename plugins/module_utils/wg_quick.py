@@ -34,7 +34,7 @@ _MARK = re.compile(r"\s*#\s*homelab\.fabric( client)?:\s*(\S+)\s*")
 
 def _key(line: str) -> str:
     """The lower-case name of the setting in a line, as wg-quick finds it; empty for comments and blank lines."""
-    name, equals, _ = line.split("#", 1)[0].partition("=")
+    name, equals, _rest = line.split("#", 1)[0].partition("=")
     return name.strip().lower() if equals else ""
 
 

@@ -181,8 +181,8 @@ class Api:
             return _Result(change(id, body).render(), changes=1)
 
     def _batch(self, zone: Zone, body: dict[str, Any]) -> _Result:
-        unknown = sorted(set(body) - {name for name, _, _ in _BATCH})
-        lists = {name: body.get(name) or [] for name, _, _ in _BATCH}
+        unknown = sorted(set(body) - {name for name, by_id, run in _BATCH})
+        lists = {name: body.get(name) or [] for name, by_id, run in _BATCH}
         if unknown or not all(isinstance(items, list) for items in lists.values()):
             raise errors.bad_request("A batch takes the lists deletes, patches, puts and posts.")
         operations = sum(map(len, lists.values()))

@@ -77,7 +77,7 @@ def page_of(
 
 
 def _text_test(key: str, value: str) -> Test:
-    field, _, operator = key.partition(".")
+    field, _dot, operator = key.partition(".")
     wanted = value.lower()
     if field == "comment" and operator in ("present", "absent"):
         return lambda record: (record.comment is not None) == (operator == "present")
@@ -90,7 +90,7 @@ def _text_test(key: str, value: str) -> Test:
 
 def _tag_test(operator: str, value: str) -> Test:
     """``tag.present=NAME``, ``tag.exact=NAME:VALUE`` and so on."""
-    name, _, wanted = value.lower().partition(":")
+    name, _colon, wanted = value.lower().partition(":")
     if operator in ("present", "absent"):
         return lambda record: (
             (name in (tag.lower().partition(":")[0] for tag in record.tags)) == (operator == "present")
@@ -101,7 +101,7 @@ def _tag_test(operator: str, value: str) -> Test:
 
     def test(record: Record) -> bool:
         pairs = (tag.lower().partition(":") for tag in record.tags)
-        return any(tag == name and compare(text, wanted) for tag, _, text in pairs)
+        return any(tag == name and compare(text, wanted) for tag, colon, text in pairs)
 
     return test
 

@@ -58,7 +58,7 @@ class Resolver:
         """The reply for ``name`` (no final dot) and a type such as ``AAAA``."""
         reply = Reply()
         name = name.lower()
-        for _ in range(_LONGEST_CHAIN):
+        for _hop in range(_LONGEST_CHAIN):
             target = self._step(name, kind, reply)
             if target is None or any(answer.name == target for answer in reply.answers):
                 break

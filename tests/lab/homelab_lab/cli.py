@@ -64,7 +64,7 @@ def check_machine() -> None:
         raise LabError("the lab makes network namespaces, which only root can. Try: sudo tests/lab/lab …")
     missing = []
     for line in PACKAGES.read_text().splitlines():
-        package, _, program = (part.strip() for part in line.partition("#"))
+        package, _hash, program = (part.strip() for part in line.partition("#"))
         if package and not (shutil.which(program) or Path("/", program).is_file()):
             missing.append(package)
     if missing:
@@ -108,7 +108,7 @@ def logs(name: str, follow: bool) -> None:
 
 
 def udp_timeout(name: str, seconds: str) -> None:
-    router, _ = inside(name)
+    router, _pid = inside(name)
     if not router.nat:
         routers = ", ".join(each.name for each in HOSTS if each.nat)
         raise LabError(f"{name} is no NAT router. These are: {routers}")

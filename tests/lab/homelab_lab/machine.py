@@ -48,7 +48,7 @@ def remove_cgroup(host: Host) -> None:
     deadline = time.monotonic() + 2
     for group in cgroups(host):
         while group.exists() and time.monotonic() < deadline:
-            for directory, _, _ in os.walk(group, topdown=False):
+            for directory, _folders, _files in os.walk(group, topdown=False):
                 with suppress(OSError):
                     os.rmdir(directory)
             time.sleep(0.01)

@@ -50,7 +50,7 @@ def listening(pid: int) -> set[int]:
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in (PROC / str(pid) / "net" / table).read_text().splitlines()[1:]:
-                _, local, _, state, *_ = line.split()
+                _slot, local, _remote, state, *_rest = line.split()
                 if state == LISTEN:
                     ports.add(int(local.rpartition(":")[2], 16))
     return ports

@@ -25,7 +25,7 @@ def tls_context(sites: Iterable[tuple[str, Path, Path]]) -> ssl.SSLContext:
         by_name[name] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         by_name[name].load_cert_chain(certificate, key)
 
-    def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+    def choose(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, current: ssl.SSLContext) -> int | None:
         if name not in by_name:
             return ssl.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
         connection.context = by_name[name]

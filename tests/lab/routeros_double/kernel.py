@@ -83,7 +83,7 @@ def paths(tree: Tree, kernel: KernelName) -> Paths:
                 found.setdefault(key, "blackhole")
                 continue
             for gateway in routes.immediate(tree, row, links):
-                address, _, link_id = gateway.rpartition("%")
+                address, _percent, link_id = gateway.rpartition("%")
                 device = kernel(link_id)
                 if device:
                     hops.setdefault(key, []).append(f"via {address} dev {device}" if address else f"dev {device}")

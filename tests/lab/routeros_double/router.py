@@ -198,7 +198,7 @@ class RouterOS:
     def _accept(self, listener: socket.socket, context: ssl.SSLContext | None) -> None:
         while True:
             try:
-                connection, _ = listener.accept()
+                connection, _client = listener.accept()
             except OSError:
                 return  # switched off
             self._numbers += 1

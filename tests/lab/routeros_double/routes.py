@@ -36,7 +36,7 @@ def connected(tree: Tree, family: int) -> list[Connected]:
         address = values.get("composed") or values["address"]
         if "from-pool" in values and "composed" not in values:
             continue
-        local, _, length = address.partition("/")
+        local, _slash, length = address.partition("/")
         network = ipaddress.ip_network(f"{values.get('network', local)}/{length}", strict=False)
         found.append(Connected(number, network, values["interface"], local))
     return found
@@ -48,7 +48,7 @@ def immediate(tree: Tree, row: Row, links: list[Connected]) -> list[str]:
         return []
     usable = []
     for gateway in row.values.get("gateway", "").split(","):
-        base, _, device = gateway.partition("%")
+        base, _percent, device = gateway.partition("%")
         if base.startswith("*"):
             usable += [base] if up(tree, base) else []
         elif device:

@@ -54,7 +54,7 @@ class Tunnel:
 
     def _await_predecessor(self) -> None:
         """Of a router that was killed: its process ends with its device, and takes the socket's name away late."""
-        for _ in range(1000):
+        for _attempt in range(1000):
             try:
                 self._talk("get=1\n\n")
             except TunnelError:
@@ -63,7 +63,7 @@ class Tunnel:
         self._socket.unlink(missing_ok=True)
 
     def _await(self) -> None:
-        for _ in range(2000):
+        for _attempt in range(2000):
             if self._socket.exists():
                 return
             if self._process.poll() is not None:
@@ -111,7 +111,7 @@ class Tunnel:
         found: dict[str, Live] = {}
         peer = Live()
         for line in self._talk("get=1\n\n").splitlines():
-            name, _, value = line.partition("=")
+            name, _equals, value = line.partition("=")
             if name == "public_key":
                 peer = found[base64.b64encode(bytes.fromhex(value)).decode()] = Live()
             elif name == "rx_bytes":
@@ -121,7 +121,7 @@ class Tunnel:
             elif name == "last_handshake_time_sec":
                 peer.handshake = int(value)
             elif name == "endpoint":
-                host, _, port = value.rpartition(":")
+                host, _colon, port = value.rpartition(":")
                 peer.endpoint = (host.strip("[]"), int(port))
         return found
 

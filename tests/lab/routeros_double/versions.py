@@ -19,9 +19,9 @@ def version(text: str) -> Version:
 
 def known(entry: str, running: Version) -> str | None:
     """The name of a table entry if the running version has it, else None."""
-    name, _, limits = entry.partition("[")
+    name, _bracket, limits = entry.partition("[")
     if limits:
-        low, _, high = limits.rstrip("]").partition("..")
+        low, _dots, high = limits.rstrip("]").partition("..")
         if running < version(low) or (version(high) != NEWEST_SAMPLED and running > version(high)):
             return None
     return name

@@ -38,7 +38,7 @@ class Command:
 
 def parse(words: list[str]) -> Command:
     """The command of a sentence. Traps on a word that is no attribute, query or API attribute."""
-    path, _, verb = words[0].rpartition("/")
+    path, _slash, verb = words[0].rpartition("/")
     command = Command(path, verb)
     bad = ""
     for word in words[1:]:
@@ -85,10 +85,10 @@ def matches(row: Mapping[str, str], queries: Iterable[str]) -> bool:
         elif text.startswith("-"):
             stack.append(text[1:] not in row)
         elif text[:1] in ("<", ">", "="):
-            name, _, wanted = text[1:].partition("=")
+            name, _equals, wanted = text[1:].partition("=")
             stack.append(name in row and _compare(text[0], row[name], wanted))
         elif "=" in text:
-            name, _, wanted = text.partition("=")
+            name, _equals, wanted = text.partition("=")
             stack.append(row.get(name) == wanted)
         else:
             stack.append(text in row)

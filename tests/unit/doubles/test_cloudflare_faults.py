@@ -61,7 +61,7 @@ def test_faults(cf: Cloudflare, client: httpx.Client, fault: dict[str, Any], sta
 def test_faults_strike_in_order_after_those_let_through(cf: Cloudflare, client: httpx.Client) -> None:
     cf.fail(status=503, times=2, skip=1)
     cf.fail(status=500)
-    assert [client.get(RECORDS).status_code for _ in range(5)] == [200, 503, 503, 500, 200]
+    assert [client.get(RECORDS).status_code for number in range(5)] == [200, 503, 503, 500, 200]
 
 
 def test_faults_of_writes_leave_reads_alone(cf: Cloudflare, client: httpx.Client) -> None:
@@ -80,7 +80,7 @@ def test_rate_limit_answers_429_and_keeps_out_everybody() -> None:
     with Cloudflare(limits=[Limit(2, 300)]) as cf:
         headers = {"Authorization": f"Bearer {cf.token}"}
         with httpx.Client(base_url=cf.base_url, headers=headers, trust_env=False, verify=False) as client:
-            allowed = [client.get(RECORDS) for _ in range(2)]
+            allowed = [client.get(RECORDS) for number in range(2)]
             refused = client.post(RECORDS, json=A, headers={"Authorization": "Bearer another"})
     assert [answer.headers["Ratelimit"] for answer in allowed] == ['"default";r=1;t=300', '"default";r=0;t=300']
     assert allowed[0].headers["Ratelimit-Policy"] == '"default";q=2;w=300'
@@ -130,7 +130,7 @@ def test_the_log_tells_what_was_asked_and_never_the_token(cf: Cloudflare, client
 
 def test_a_double_starts_and_stops_at_once() -> None:
     start = time.perf_counter()
-    for _ in range(10):
+    for _turn in range(10):
         with Cloudflare():
             pass
     assert threading.active_count() < 10

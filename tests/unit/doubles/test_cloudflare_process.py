@@ -70,7 +70,7 @@ class Lab:
         log = (self.directory / "log").open("ab")
         environment = {**os.environ, "PYTHONPATH": str(LAB)}
         self.process = subprocess.Popen(list(map(str, command)), env=environment, stderr=log)
-        for _ in range(200):
+        for _attempt in range(200):
             try:
                 send(self.state, {"order": "status"})
                 return

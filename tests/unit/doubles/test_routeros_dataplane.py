@@ -117,7 +117,7 @@ class Host:
 
 
 def eventually(condition: Callable[[], Any]) -> None:
-    for _ in range(100):
+    for _attempt in range(100):
         if condition():
             return
         time.sleep(0.1)
@@ -233,7 +233,7 @@ def test_changing_peers_loses_no_packet_of_another(hosts: tuple[Host, Host]) -> 
             host.do(f"{PEERS}/disable", id=peer)
             host.do(f"{PEERS}/remove", id=peer)
         home.do("/ip/route/remove", id=home.do("/ip/route/add", dst_address="10.9.0.0/16", gateway=LONG))
-    said, _ = ping.communicate(timeout=10)
+    said, _errors = ping.communicate(timeout=10)
     assert "100 received" in said
 
 
@@ -283,7 +283,7 @@ def test_the_path_returns_after_a_power_cut(hosts: tuple[Host, Host], how: signa
 
 
 def test_removing_the_interface_removes_the_device(hosts: tuple[Host, Host]) -> None:
-    vps, _ = hosts
+    vps, _home = hosts
     link = vps.do("/interface/wireguard/add", name="wg9")
     vps.do("/ip/address/add", address="10.109.0.1/24", interface="wg9")
     assert "10.109.0.1/24" in run("ip", "-n", vps.namespace, "address", "show", "wg9")

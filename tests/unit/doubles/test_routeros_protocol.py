@@ -164,7 +164,7 @@ def test_a_word_that_is_no_attribute_is_refused(wire: Any) -> None:
 
 
 def test_connections_work_side_by_side(router: RouterOS, open_api: Callable[..., Any]) -> None:
-    calls = [open_api(router) for _ in range(5)]
+    calls = [open_api(router) for number in range(5)]
     for number, call in enumerate(calls):
         call("/interface/wireguard/add", name=f"wg{number}")
     assert all(len(call("/interface/wireguard/print")) == 5 for call in calls)

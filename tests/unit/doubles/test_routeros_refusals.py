@@ -8,7 +8,7 @@ import librouteros
 import pytest
 from routeros_double import RouterOS, keys
 
-KEY, OTHER = (keys.public(keys.private()) for _ in range(2))
+KEY, OTHER = (keys.public(keys.private()) for number in range(2))
 PEER = {"interface": "wg0", "public-key": KEY}
 FILTER = {"chain": "forward"}
 

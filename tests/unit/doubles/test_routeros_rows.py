@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from routeros_double import Live, RouterOS, keys
 
-KEY, OTHER = (keys.public(keys.private()) for _ in range(2))
+KEY, OTHER = (keys.public(keys.private()) for number in range(2))
 PRIVATE = "QK9mGzZzZ0Z3YxTqmJrWl6m1p8m2cS1n7Jm0k0aYb3A="
 
 ALWAYS = {".id", "interface", "name", "public-key", "endpoint-address", "endpoint-port", "current-endpoint-address"}

@@ -12,7 +12,7 @@ import librouteros
 import pytest
 from routeros_double import RouterOS, keys
 
-KEYS = [keys.public(keys.private()) for _ in range(3)]
+KEYS = [keys.public(keys.private()) for number in range(3)]
 PEERS = "/interface/wireguard/peers"
 BROKEN = (librouteros.exceptions.LibRouterosError, OSError)
 

@@ -256,7 +256,7 @@ def test_bad_input_is_one_clear_error_each_and_nothing_is_done(bench: Bench) -> 
     names = [f"case{i}" for i in range(len(cases))]
     tasks = [
         {**qrcode(**case), "register": name, "ignore_errors": True}
-        for name, (case, _) in zip(names, cases, strict=True)
+        for name, (case, message) in zip(names, cases, strict=True)
     ]
     dump = {"content": f"{{{{ [{', '.join(names)}] | to_json }}}}", "dest": str(results)}
     variables = bench.write("variables.json", json.dumps({"dense": DENSE, "too_dense": TOO_DENSE}))

@@ -29,7 +29,7 @@ def wanted_peers(draw: st.DrawFn) -> list[Answer]:
     """Peers with different names, keys and prefixes."""
     names = draw(st.lists(st.sampled_from(NAMES), unique=True))
     keys = draw(st.permutations(KEYS))
-    shares: list[list[str]] = [[] for _ in names]
+    shares: list[list[str]] = [[] for name in names]
     for prefix in draw(st.lists(st.sampled_from(PREFIXES), unique=True)) if names else []:
         shares[draw(st.integers(0, len(names) - 1))].append(prefix)
     optional = st.fixed_dictionaries(

@@ -17,7 +17,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunne
 Row = dict[str, str]
 
 TUNNEL = Tunnel("wg-vps", addresses=("10.100.0.2/30",), forward_to=("vlan30",), open_port=True)
-FORWARD, DIALLED, _ = needed_rules(TUNNEL, 51820)
+FORWARD, DIALLED = needed_rules(TUNNEL, 51820)[:2]
 (PREFIX,) = needed_rules(Tunnel("wg-vps", forward_to=("10.30.0.0/24",)), 1)
 DROP = {"chain": "forward", "action": "drop"}
 INPUT = {"chain": "input", "action": "drop"}
