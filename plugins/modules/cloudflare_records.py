@@ -260,7 +260,7 @@ def main() -> None:
         zone_id = given_id or api.zone_id(str(zone))
         done = cloudflare.converge(api, zone_id, listed, owner, options["prune"], write=not module.check_mode)
     except ImportError:
-        module.fail_json(msg=missing_required_lib("cloudflare", url="https://pypi.org/project/cloudflare/"))
+        module.fail_json(msg=missing_required_lib("cloudflare"))
     except (RecordError, cloudflare.ApiError) as error:
         module.fail_json(msg=str(error))
     result: dict[str, Any] = {
