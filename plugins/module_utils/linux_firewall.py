@@ -212,7 +212,7 @@ def iptables_rules(firewall: Firewall) -> list[Rule]:
     if firewall.open_port:
         match = ("-p", "udp", "--dport", str(firewall.open_port))
         comment = f"{rule_prefix(name)}port {firewall.open_port}"
-        rules += [Rule(tool, "INPUT", match, comment) for _, tool in FAMILIES.values()]
+        rules += [Rule(tool, "INPUT", match, comment) for word, tool in FAMILIES.values()]
     return rules
 
 

@@ -150,7 +150,7 @@ class Host:
     @contextlib.contextmanager
     def _staged(self, files: Mapping[str, str], mode: int) -> Iterator[dict[str, str]]:
         """Path → the new file beside it, which goes to its place at the end."""
-        folder = os.path.dirname(next(iter(files)))
+        folder = os.path.dirname(min(files))
         temporary = tempfile.mkdtemp(prefix=TEMPORARY, dir=folder)
         try:
             staged = {path: os.path.join(temporary, os.path.basename(path)) for path in files}

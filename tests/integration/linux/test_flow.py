@@ -413,3 +413,21 @@ def test_a_run_that_would_cut_itself_off_is_refused(host: LinuxHost, home: dict[
     assert "default route" in host.module(**home)["msg"]
     peer["allowed_ips"] = ["203.0.0.0/16"]
     assert host.module("--check", **home)["changed"], "the connected network is the longer match"
+
+
+def test_a_host_that_learns_its_ipv6_route_keeps_it_when_it_begins_to_forward(
+    host: LinuxHost, home: dict[str, Any]
+) -> None:
+    """Linux ignores router advertisements on a host that forwards, unless accept_ra is 2."""
+    home["forward_to"] = ["fd00:30::/64"]
+    host.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far")
+    switches = [f"/proc/sys/net/ipv6/conf/{name}" for name in ("eth0/accept_ra", "all/forwarding")]
+    host.run("sh", "-c", f"echo 1 > {switches[0]}; echo 0 > {switches[1]}")
+    host.apply(**home)
+    assert [host.read(switch).strip() for switch in switches] == ["2", "1"]
+    host.run("sh", "-c", f"echo 0 > {switches[1]}; echo 1 > {switches[0]}")
+    assert len(host.apply(**home)["commands"]) == 1
+    assert [host.read(switch).strip() for switch in switches] == ["2", "1"]
+    host.run("sh", "-c", f"echo 0 > {switches[0]}")
+    host.run("systemctl", "restart", "wg-quick@wg0")
+    assert [host.read(switch).strip() for switch in switches] == ["0", "1"], "switched off by its owner"
