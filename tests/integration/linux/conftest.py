@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of t
 
 from tests.integration.linux.hosts import LinuxHost
 
-TOOLS = ("wg", "wg-quick", "nft", "iptables", "ip", "nsenter", "unshare", "ping")
+TOOLS = ("wg", "wg-quick", "nft", "iptables", "ufw", "ip", "nsenter", "unshare", "ping")
 
 
 @pytest.fixture(scope="session", autouse=True)
