@@ -322,7 +322,8 @@ class LinuxBackend:
         there = {tool: self._listed(tool) for tool in sorted({rule.tool for rule in rules}) if self.host.has(tool)}
         lost = [rule for rule in rules if rule.tool in there and rule.comment not in there[rule.tool]]
         steps += [self._command(rule.command("-I")) for rule in lost]
-        return steps + (self._clear_rules(identities(rules)) if rules else [])
+        cleared = self._had_firewall() and not firewall.forwards  # by _files, with the table
+        return steps + (self._clear_rules(identities(rules)) if rules and not cleared else [])
 
     def _listed(self, tool: str) -> dict[str, list[str]]:
         return listed_rules(self.name, tool, self.host.run([tool, "-w", "-S"]).out)
