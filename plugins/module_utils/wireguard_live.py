@@ -37,7 +37,7 @@ class Interface:
                 f"Look at: systemctl status wg-quick@{self.name}"
             )
         rows = (line.partition("\t") for line in found.stdout.splitlines())
-        return {key: value for key, _, value in rows}
+        return {key: value for key, tab, value in rows}
 
     def named(self) -> dict[str, str]:
         """Public keys by the names that the marker comments of the wg-quick file give their peers."""
@@ -88,7 +88,8 @@ class Interface:
         if endpoint == "(none)":
             look = (
                 f"does UDP {port} reach this host (the provider's firewall, `ufw status`)? does {name} dial this "
-                f"host's address and port {port}, with a keepalive?"
+                f"host's address and port {port}, with a keepalive (after a restart of this host it calls within two "
+                "minutes)?"
             )
         else:
             look = f"is {name} switched on, and can {endpoint} by UDP be reached from here?"

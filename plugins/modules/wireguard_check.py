@@ -131,11 +131,6 @@ certificates:
   type: dict
   returned: always
   sample: {"jellyfin.example.org:443": "5c9e…"}
-broken:
-  description: The messages, one for each way that is broken.
-  type: list
-  elements: str
-  returned: when a link is broken
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -168,7 +163,7 @@ def targets(wanted: dict[str, Any]) -> list[links.Target]:
         return [links.Target(name, port, None, False) for port in ports for name in names]
     found = []
     for service in parse_services(wanted["services"], wanted["ingress"]):
-        address, _, port = service["upstream"].rpartition(":")
+        address, _colon, port = service["upstream"].rpartition(":")
         upstream = (address.strip("[]"), int(port))
         found += [links.Target(name, service["port"], upstream, service["proxy_protocol"]) for name in names]
     return found
@@ -289,7 +284,7 @@ def main() -> None:
             missing = "wg is not installed on this host. Look at: the package wireguard-tools"
             if module.check_mode:
                 module.exit_json(changed=False, skipped=True, msg=missing, links=[], certificates={})
-            module.fail_json(msg=missing, links=[], certificates={}, broken=[missing])
+            module.fail_json(msg=missing, links=[], certificates={})
         interface = Interface(name, wg, f"{CONFIG_FOLDER}/{name}.conf")
     check = Check(wanted, interface, links.Wait(0 if module.check_mode else wanted["timeout"]))
     check.run(ways)
@@ -298,8 +293,8 @@ def main() -> None:
         module.exit_json(changed=False, **result)
     message = "\n".join(check.broken)
     if module.check_mode:
-        module.exit_json(changed=False, skipped=True, msg=message, broken=check.broken, **result)
-    module.fail_json(msg=message, broken=check.broken, **result)
+        module.exit_json(changed=False, skipped=True, msg=message, **result)
+    module.fail_json(msg=message, **result)
 
 
 if __name__ == "__main__":
