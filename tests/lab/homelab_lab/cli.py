@@ -159,3 +159,7 @@ def main() -> int:
         print("lab: interrupted. Try: tests/lab/lab down", file=sys.stderr)
         return 130
     return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
