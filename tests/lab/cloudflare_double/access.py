@@ -17,9 +17,10 @@ _BEARER = re.compile(r"Bearer ([A-Za-z0-9_.-]+)")
 
 
 class Headers(Protocol):
-    """A request's headers, found under any spelling of their names."""
+    """A request's headers."""
 
-    def get(self, name: str, /) -> str | None: ...
+    def get(self, name: str, /) -> str | None:
+        """The value of a header under any spelling of its name; None without it."""
 
 
 @dataclass(frozen=True)

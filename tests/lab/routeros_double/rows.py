@@ -336,7 +336,8 @@ def rows(view: View) -> Iterator[Shown]:
         yield view.facts()
         return
     if path == "/system/identity":
-        yield {"name": next(iter(view.tree.table(path))).values["name"]}
+        (identity,) = view.tree.table(path)
+        yield {"name": identity.values["name"]}
         return
     if path in ("/ip/route", "/ipv6/route"):
         for item_id, shown in _connected_routes(view):
