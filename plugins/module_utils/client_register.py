@@ -13,6 +13,7 @@ import dataclasses
 import ipaddress
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Iterable, Mapping
 
 from ansible_collections.homelab.fabric.plugins.module_utils.client_expiry import utc
@@ -67,7 +68,7 @@ class Client:
     @property
     def hosts(self) -> tuple[str, ...]:
         """Its addresses as /32 and /128."""
-        return sorted_prefixes(str(ipaddress.ip_network(address)) for address in self.addresses)
+        return _hosts(self.addresses)
 
     def expired(self, now: int) -> bool:
         return self.expires is not None and self.expires <= now
@@ -112,8 +113,18 @@ class Register:
         return collapse(listed + (common if SPLIT in client.access else []))
 
 
+@lru_cache(maxsize=None)
+def _hosts(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    return sorted_prefixes(str(ipaddress.ip_network(address)) for address in addresses)
+
+
 def collapse(prefixes: Iterable[str]) -> tuple[str, ...]:
     """The same addresses in as few prefixes as can be, so that a QR code stays small."""
+    return _collapse(tuple(prefixes))
+
+
+@lru_cache(maxsize=None)  # most clients have the same rights
+def _collapse(prefixes: tuple[str, ...]) -> tuple[str, ...]:
     networks = [ipaddress.ip_network(prefix) for prefix in prefixes]
     v4 = ipaddress.collapse_addresses(net for net in networks if isinstance(net, ipaddress.IPv4Network))
     v6 = ipaddress.collapse_addresses(net for net in networks if isinstance(net, ipaddress.IPv6Network))
