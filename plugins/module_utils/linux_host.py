@@ -307,8 +307,8 @@ def missing(tool: str) -> DeviceError:
 
 def redact(text: str) -> str:
     """A tool's answer without anything that could be a key: `wg` quotes the line that it could not read."""
-    text = re.sub(r"(?i)(key is not [^`]*`)[^']*", rf"\g<1>{REDACTED}", text)
-    text = re.sub(r"[A-Za-z0-9+/]{40,}={0,2}", REDACTED, text)
+    text = re.sub(r"(?i)((?:key is not|unrecognized)[^`]*`)[^']*", rf"\g<1>{REDACTED}", text)
+    text = re.sub(r"[A-Za-z0-9+/]{42,}=", REDACTED, text)
     return re.sub(r"(?i)((?:private|preshared)-?key\W*)\S+", rf"\g<1>{REDACTED}", text)
 
 
