@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
 import tempfile
-from typing import Any, Callable
+from typing import Any, Callable, NamedTuple
 
 from ansible import constants
 from ansible.errors import AnsibleActionFail
@@ -28,6 +29,7 @@ display = Display()
 ARGUMENTS: dict[str, Any] = {
     "content": {"type": "str", "no_log": True},
     "client": {"type": "str"},
+    "clients": {"type": "list", "elements": "str"},
     "config": {"type": "str"},
     "title": {"type": "str"},
     "png": {"type": "str"},
@@ -43,8 +45,17 @@ KEEPERS = ("AWX_HOST", "AWX_ISOLATED_DATA_DIR")
 PICTURES: dict[str, Callable[[Code], bytes]] = {"png": Code.png, "svg": Code.svg}
 
 
+class Wanted(NamedTuple):
+    """One code to make. `heading` stands above it, `title` names it in messages; `files`: kind of picture → path."""
+
+    heading: str | None
+    title: str
+    content: str
+    files: dict[str, str]
+
+
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Prints a QR code, writes it to files, and returns everything about it but the content."""
+    """Prints QR codes, writes them to files, and returns everything about them but the content."""
 
     _supports_check_mode = True
     _supports_async = False
@@ -54,61 +65,111 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         super().run(tmp, task_vars)
         _spec, arguments = self.validate_argument_spec(
             ARGUMENTS,
-            required_one_of=[("content", "client")],
-            mutually_exclusive=[("content", "client")],
+            required_one_of=[("content", "client", "clients")],
+            mutually_exclusive=[("content", "client", "clients"), ("clients", "title")],
             required_by={"config": "client"},
         )
-        heading = arguments["title"] or arguments["client"]
-        title = heading or "the text"
-        files = {kind: self._loader.path_dwim(arguments[kind]) for kind in PICTURES if arguments[kind]}
+        wanted = self._wanted(arguments)
+        # All are made before the first is shown: a mistake in one of them leaves nothing half done.
+        codes = [self._code(item, arguments) for item in wanted]
+        results = [self._show(item, code, arguments) for item, code in zip(wanted, codes)]
+        if arguments["clients"] is None:
+            return results[0]
+        return {
+            "changed": any(result["changed"] for result in results),
+            "files": [path for result in results for path in result["files"]],
+            "printed": any(result["printed"] for result in results),
+            "msg": [result["msg"] for result in results],
+        }
+
+    def _wanted(self, arguments: dict[str, Any]) -> list[Wanted]:
+        if arguments["clients"] is not None:
+            names = list(dict.fromkeys(arguments["clients"]))
+            contents = self._configurations({name: CONFIG.format(name) for name in names})
+            return [Wanted(name, name, contents[name], self._files(arguments, f"{name}.{{}}")) for name in names]
+        client = arguments["client"]
+        heading = arguments["title"] or client
+        if client:
+            content = self._configurations({client: arguments["config"] or CONFIG.format(client)})[client]
+        else:
+            content = significant(arguments["content"])
+        return [Wanted(heading, heading or "the text", content, self._files(arguments))]
+
+    def _files(self, arguments: dict[str, Any], name: str = "") -> dict[str, str]:
+        """Kind of picture → path, which is `name` in a folder if there is one name a client."""
+        several = {kind: self._loader.path_dwim(arguments[kind]) for kind in PICTURES if arguments[kind]}
+        files = {kind: os.path.join(path, name.format(kind)) if name else path for kind, path in several.items()}
         if len(set(files.values())) < len(files):
             raise AnsibleActionFail(f"png and svg are both {files['svg']}: name two files")
-        content = self._content(arguments, task_vars or {})
-        if not content and self._task.check_mode:
-            return {
-                "changed": bool(files),
-                "files": list(files.values()),
-                "printed": False,
-                "msg": f"a run without check mode would make the QR code of {title}, whose content is not there yet",
-            }
-        if arguments["client"] and not holds_private_key(content):
-            msg = f"no QR code for {title}: its configuration holds no private key, the device has its own"
-            return {"changed": False, "files": [], "printed": False, "msg": msg}
+        return files
+
+    def _code(self, wanted: Wanted, arguments: dict[str, Any]) -> Code | None:
+        """None where there is nothing to encode: not yet, in check mode, or a device's own key."""
+        if not wanted.content and self._task.check_mode:
+            return None
+        if arguments["content"] is None and not holds_private_key(wanted.content):
+            return None
         try:
-            code = Code(content)
+            return Code(wanted.content)
         except QrError as error:
-            raise AnsibleActionFail(f"no QR code for {title}: {error}") from error
+            raise AnsibleActionFail(f"no QR code for {wanted.title}: {error}") from error
+
+    def _show(self, wanted: Wanted, code: Code | None, arguments: dict[str, Any]) -> dict[str, Any]:
+        files = list(wanted.files.values())
+        if code is None and not wanted.content:
+            msg = f"a run without check mode would make the QR code of {wanted.title}, whose content is not there yet"
+            return {"changed": bool(files), "files": files, "printed": False, "msg": msg}
+        if code is None:
+            msg = f"no QR code for {wanted.title}: its configuration holds no private key, the device has its own"
+            return {"changed": False, "files": [], "printed": False, "msg": msg}
         silence = self._silence(code, arguments, bool(files))
-        changed = [write(path, PICTURES[kind](code), self._task.check_mode) for kind, path in files.items()]
+        changed = [write(path, PICTURES[kind](code), self._task.check_mode) for kind, path in wanted.files.items()]
         if not silence:
             # Past the callback plugins, which would quote it, and past the log file.
-            display.display("\n" + (f"{heading}\n" if heading else "") + code.text(), screen_only=True)
+            above = f"{wanted.heading}\n" if wanted.heading else ""
+            display.display("\n" + above + code.text(), screen_only=True)
         facts = f"version {code.version}, error correction {code.error_correction}, {code.columns} columns wide"
+        fate = f"is not printed: {silence}" if silence else "is printed"
         return {
             "changed": any(changed),
             "version": code.version,
             "error_correction": code.error_correction,
             "columns": code.columns,
-            "files": list(files.values()),
+            "files": files,
             "printed": not silence,
-            "msg": f"the QR code of {title} ({facts}) " + (f"is not printed: {silence}" if silence else "is printed"),
+            "msg": f"the QR code of {wanted.title} ({facts}) {fate}",
         }
 
-    def _content(self, arguments: dict[str, Any], task_vars: dict[str, Any]) -> str:
-        """What to encode; empty if there is nothing yet."""
-        if not arguments["client"]:
-            return significant(arguments["content"])
-        path = arguments["config"] or CONFIG.format(arguments["client"])
-        answer = self._execute_module("ansible.legacy.slurp", {"src": path}, task_vars=task_vars)
-        if answer.get("failed"):
-            problem = str(answer.get("msg", "slurp says nothing"))
-            if self._task.check_mode and problem.lower().startswith("file not found"):
+    def _configurations(self, paths: dict[str, str]) -> dict[str, str]:
+        """Client → its configuration on the host, all read by one command; empty where there is none in check mode."""
+        if not paths:
+            return {}
+        read = "LC_ALL=C base64 -w0 {} || printf failed; echo"
+        script = "; ".join(read.format(shlex.quote(path)) for path in paths.values())
+        context = self._play_context
+        censored, context.no_log = context.no_log, True  # -vvv shows what comes from the host
+        try:
+            answer = self._low_level_execute_command(script)
+        finally:
+            context.no_log = censored
+        problems = [line for line in str(answer["stderr"]).splitlines() if line.startswith("base64: ")]
+        lines = str(answer["stdout"]).splitlines()[-len(paths) :]
+        lines += ["failed"] * (len(paths) - len(lines))
+        return {
+            name: self._configuration(name, path, line, problems) for (name, path), line in zip(paths.items(), lines)
+        }
+
+    def _configuration(self, name: str, path: str, line: str, problems: list[str]) -> str:
+        """What a line of base64 holds; `failed` stands for a file that cannot be read."""
+        if line == "failed":
+            problem = next((text for text in problems if path in text), f"`base64 {path}` did not work")
+            if self._task.check_mode and problem.endswith("No such file or directory"):
                 return ""
             raise AnsibleActionFail(
-                f"the configuration of {arguments['client']} cannot be read: {problem}. Make the client with "
+                f"the configuration of {name} cannot be read: {problem}. Make the client with "
                 "homelab.fabric.wireguard_client, name its file in `config`, or run the task with `become: true`"
             )
-        content = significant(base64.b64decode(answer["content"]).decode(errors="replace"))
+        content = significant(base64.b64decode(line).decode(errors="replace"))
         if not is_configuration(content):
             raise AnsibleActionFail(f"{path} is not a WireGuard configuration: it does not begin with [Interface]")
         return content

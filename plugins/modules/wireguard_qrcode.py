@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: wireguard_qrcode
-short_description: Print a client's configuration as a QR code that a phone can scan
+short_description: Print clients' configurations as QR codes that a phone can scan
 version_added: 0.1.0
 description:
   - Prints the QR code of a WireGuard configuration on the controller's terminal, for the WireGuard app to scan, and
@@ -34,13 +34,20 @@ options:
   content:
     description:
       - The text to encode. A WireGuard configuration begins with C([Interface]); any other text is encoded as it is.
-      - Either this or O(client) is needed.
+      - This, O(client) or O(clients) is needed.
     type: str
   client:
     description:
       - Name of a client whose configuration is on the task's host. It is read there and goes through no variable.
       - A client that has its own key gets no code, as the configuration holds no key.
     type: str
+  clients:
+    description:
+      - Names of any number of clients, each with a code of its own. All are read at once, so that a hundred take
+        seconds.
+      - O(png) and O(svg) are folders then, in which pictures are called C(NAME.png) and C(NAME.svg).
+    type: list
+    elements: str
   config:
     description:
       - Path of the client's configuration on the task's host.
@@ -88,6 +95,11 @@ EXAMPLES = r"""
   homelab.fabric.wireguard_qrcode:
     client: phone
 
+- name: Show the codes of the whole family, and keep pictures of them
+  homelab.fabric.wireguard_qrcode:
+    clients: [phone, tablet, laptop]
+    png: ~/vpn
+
 - name: Keep a picture of it, for a run whose output is kept
   homelab.fabric.wireguard_qrcode:
     client: phone
@@ -104,17 +116,17 @@ RETURN = r"""
 version:
   description: Version of the code, V(1) to V(25). A side has 17 modules and 4 more for each version.
   type: int
-  returned: if a code was made
+  returned: if a code was made, not with O(clients)
   sample: 11
 error_correction:
   description: Level of error correction, one of V(L), V(M), V(Q), V(H).
   type: str
-  returned: if a code was made
+  returned: if a code was made, not with O(clients)
   sample: L
 columns:
   description: Width in a terminal, which is also the number of modules in a side with its quiet zone.
   type: int
-  returned: if a code was made
+  returned: if a code was made, not with O(clients)
   sample: 69
 files:
   description: Paths of the pictures asked for.

@@ -239,7 +239,7 @@ def test_bad_input_is_one_clear_error_each_and_nothing_is_done(bench: Bench) -> 
     config = bench.write("phone.conf", CONFIGURATION)
     (bench.folder / "file").write_text("")
     cases: list[tuple[dict[str, Any], str]] = [
-        ({}, "one of the following is required: content, client"),
+        ({}, "one of the following is required: content, client, clients"),
         ({"content": "x", "client": "phone"}, "mutually exclusive"),
         ({"content": "x", "config": config}, "required by 'config': client"),
         ({"content": ""}, "this one is empty"),
