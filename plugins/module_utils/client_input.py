@@ -77,7 +77,9 @@ def plan_clients(old: Register, params: Mapping[str, Any], around: Surroundings)
         fresh += [name] if is_fresh else []
     if wanted and not register.endpoint:
         raise TunnelError("endpoint", "missing", "give the host and port under which clients dial this hub")
-    addresses = _addresses(old, staying, present, Pool(register.pool, _parse_reserved(params), around.addresses))
+    if wanted and not register.pool:
+        raise TunnelError("pool", "missing", "give the prefixes that clients get their addresses from")
+    addresses = _addresses(old, staying, present, Pool(register.pool, register.reserved, around.addresses))
     staying.update({name: replace(client, addresses=addresses[name]) for name, client in wanted.items()})
     _check_endpoint(register)
     in_use = {address for client in staying.values() for address in client.addresses}
@@ -96,6 +98,8 @@ def _common(old: Register, params: Mapping[str, Any], around: Surroundings) -> R
     changes: dict[str, Any] = {}
     if pool is not None:
         changes["pool"] = sorted_prefixes(parse_prefix(prefix, "pool") for prefix in pool)
+    if params.get("reserved") is not None:
+        changes["reserved"] = sorted_prefixes(map(_parse_reserved, params["reserved"]))
     if networks is not None:
         changes["networks"] = sorted_prefixes(parse_prefix(prefix, "networks") for prefix in networks)
     if params.get("masquerade") is not None:
@@ -131,19 +135,15 @@ def _check_endpoint(register: Register) -> None:
             )
 
 
-def _parse_reserved(params: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(
-        parse_prefix(str(item).partition("/")[0] if _is_interface(str(item)) else item, "reserved")
-        for item in params.get("reserved") or ()
-    )
-
-
-def _is_interface(text: str) -> bool:
-    """Whether it is an address with the length of its network, as nodes have it: it means the address alone."""
+def _parse_reserved(item: object) -> str:
+    """A prefix, or an address. One with the length of its network, as nodes have it, means the address alone."""
+    text = str(item).strip()
+    bare = text.partition("/")[0]
     try:
-        return "/" in text and ipaddress.ip_interface(text).ip != ipaddress.ip_network(text, strict=False)[0]
+        interface = ipaddress.ip_interface(text)
     except ValueError:
-        return False
+        return parse_prefix(text, "reserved")
+    return parse_prefix(bare if interface.ip != interface.network.network_address else text, "reserved")
 
 
 def _listed(items: Sequence[Mapping[str, Any]], around: Surroundings) -> tuple[dict[str, Any], list[str]]:

@@ -82,11 +82,13 @@ class Client:
 class Register:
     """The clients of one interface, and what they have in common.
 
-    `pool`: prefixes of the network, from which clients get their addresses; `networks`: what lies behind its nodes;
+    `pool`: prefixes of the network, from which clients get their addresses, but for what is `reserved`; `networks`:
+    what lies behind the network's nodes;
     `endpoint`: where clients dial the hub; `freed`: addresses of former clients, the longest free first.
     """
 
     pool: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     endpoint: str = ""
     masquerade: bool = True

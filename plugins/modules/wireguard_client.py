@@ -134,9 +134,9 @@ options:
     description:
       - Addresses and prefixes in O(pool) that no client gets, such as those of the network's nodes.
       - Those of this interface and of its peers are never given away.
+      - If not given, they stay as the register has them.
     type: list
     elements: str
-    default: []
   networks:
     description:
       - The networks behind the nodes, which split tunnel leads to.
@@ -402,7 +402,7 @@ ARGUMENTS: dict[str, Any] = {
     "purge": {"type": "bool", "default": False},
     "endpoint": {"type": "str"},
     "pool": STRINGS,
-    "reserved": {**STRINGS, "default": []},
+    "reserved": STRINGS,
     "networks": STRINGS,
     "masquerade": {"type": "bool"},
     **{name: {**spec, **({"default": DEFAULTS[name]} if name in DEFAULTS else {})} for name, spec in SETTINGS.items()},
