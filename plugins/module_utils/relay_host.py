@@ -11,18 +11,22 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import subprocess
 import time
-from typing import Any, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable, Iterable, Mapping, Sequence
+
+Run = Callable[..., Any]
+"""AnsibleModule.run_command."""
 
 
 class Host:
     """The host as it is. Commands start together when this is made; a reading waits for its own."""
 
-    def __init__(self, packages: Sequence[str] = ()) -> None:
+    def __init__(self, run: Run, packages: Sequence[str] = ()) -> None:
         self.packages = packages
-        self._started = {
-            name: _start(command)
+        together = ThreadPoolExecutor()
+        self._answers = {
+            name: together.submit(_output, run, command)
             for name, command in (
                 ("packages", ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages]),
                 ("sshd", ["sshd", "-T"]),
@@ -35,14 +39,10 @@ class Host:
                 ("filter6", ["ip6tables", "-S"]),
             )
         }
-        self._said: dict[str, str] = {}
 
     def said(self, name: str) -> str:
         """A command's standard output; empty if there is no such program."""
-        if name not in self._said:
-            process = self._started[name]
-            self._said[name] = process.communicate()[0] if process else ""
-        return self._said[name]
+        return self._answers[name].result()
 
     @property
     def missing_packages(self) -> list[str]:
@@ -129,19 +129,13 @@ def sysctls_differing(wanted: Mapping[str, Any], path: str) -> list[str]:
     return differing
 
 
-def _start(command: Sequence[str]) -> subprocess.Popen[str] | None:
-    environment = dict(os.environ, LC_ALL="C", PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin")
+def _output(run: Run, command: Sequence[str]) -> str:
+    environment = {"LC_ALL": "C", "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"}
     try:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            universal_newlines=True,
-            env=environment,
-        )
+        out: str = run(command, environ_update=environment, expand_user_and_vars=False, handle_exceptions=False)[1]
     except OSError:
-        return None
+        return ""
+    return out
 
 
 def _read(path: str) -> str:

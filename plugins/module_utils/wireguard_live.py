@@ -10,8 +10,8 @@ import errno
 import ipaddress
 import re
 import socket
-import subprocess
 import time
+from typing import Callable
 
 from ansible_collections.homelab.fabric.plugins.module_utils.links import Broken, Link, Wait
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER
@@ -21,22 +21,20 @@ ALIVE = 180  # seconds; WireGuard's REJECT_AFTER_TIME, after which a session car
 
 
 class Interface:
-    """Raises Broken where `wg` or the wg-quick file has no answer."""
+    """Raises Broken where `wg` or the wg-quick file has no answer. `run` is AnsibleModule.run_command."""
 
-    def __init__(self, name: str, wg: str, config: str) -> None:
-        self.name, self.wg, self.config = name, wg, config
+    def __init__(self, run: Callable[..., tuple[int, str, str]], name: str, wg: str, config: str) -> None:
+        self._run, self.name, self.wg, self.config = run, name, wg, config
 
     def show(self, what: str) -> dict[str, str]:
         """`wg show NAME WHAT`, by public key."""
-        found = subprocess.run(
-            [self.wg, "show", self.name, what], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False
-        )
-        if found.returncode:
+        status, out, problem = self._run([self.wg, "show", self.name, what])
+        if status:
             raise Broken(
-                f"{self.name} is not up on this host ({found.stderr.strip()}). "
+                f"{self.name} is not up on this host ({problem.strip()}). "
                 f"Look at: systemctl status wg-quick@{self.name}"
             )
-        rows = (line.partition("\t") for line in found.stdout.splitlines())
+        rows = (line.partition("\t") for line in out.splitlines())
         return {key: value for key, tab, value in rows}
 
     def named(self) -> dict[str, str]:
@@ -105,10 +103,10 @@ class Interface:
         if not any(covers(prefix, host) for prefix in prefixes):
             return f"{address} is in no peer's allowed IPs on {self.name}"
         try:
-            route = subprocess.run(["ip", "-o", "route", "get", address], capture_output=True, text=True, check=False)
+            route = self._run(["ip", "-o", "route", "get", address], handle_exceptions=False)[1]
         except OSError:
             return None
-        device = re.search(r"\bdev (\S+)", route.stdout)
+        device = re.search(r"\bdev (\S+)", route)
         if device and device[1] != self.name:
             return f"packets to {address} leave by {device[1]} instead of {self.name}"
         return None

@@ -181,7 +181,7 @@ class Check:
 
     def run(self, ways: Sequence[links.Target]) -> None:
         if self.interface:
-            self._walk([self._peer_way(name) for name in self._peers()])
+            self._walk([self._peer_way(self.interface, name) for name in self._peers()])
         if not self.broken:
             names = [target.server_name for target in ways if target.server_name]
             walks = [self._service_way(target) for target in ways]
@@ -214,16 +214,15 @@ class Check:
                 if broken and broken not in self.broken:
                     self.broken.append(broken)
 
-    def _peer_way(self, name: str) -> Callable[[list[links.Link]], None]:
+    def _peer_way(self, interface: Interface, name: str) -> Callable[[list[links.Link]], None]:
         def way(held: list[links.Link]) -> None:
-            assert self.interface
-            key = self.interface.named().get(name)
+            key = interface.named().get(name)
             if key is None:
                 raise links.Broken(
-                    f"{name} is not a peer of {self.interface.name}: its public key was not known when the tunnel was "
+                    f"{name} is not a peer of {interface.name}: its public key was not known when the tunnel was "
                     "set up. Look at: the run on that host, then run the whole playbook again without --limit"
                 )
-            held.append(self.interface.check_peer(name, key, self.wait))
+            held.append(interface.check_peer(name, key, self.wait))
 
         return way
 
@@ -285,7 +284,7 @@ def main() -> None:
             if module.check_mode:
                 module.exit_json(changed=False, skipped=True, msg=missing, links=[], certificates={})
             module.fail_json(msg=missing, links=[], certificates={})
-        interface = Interface(name, wg, f"{CONFIG_FOLDER}/{name}.conf")
+        interface = Interface(module.run_command, name, wg, f"{CONFIG_FOLDER}/{name}.conf")
     check = Check(wanted, interface, links.Wait(0 if module.check_mode else wanted["timeout"]))
     check.run(ways)
     result: dict[str, Any] = {"links": links.as_dicts(check.links), "certificates": check.certificates}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import ssl
 import threading
@@ -217,7 +218,7 @@ def test_the_whole_way_holds(run: Run, listen: Listen, authority: trustme.CA) ->
         f"{NAME} through nginx at 127.0.0.1:{port}",
         f"{NAME} through nginx at [::1]:{port}",
     ]
-    assert answer["links"][0]["detail"] == "4 s ago, from 203.0.113.77:40112"
+    assert re.fullmatch(r"[4-9] s ago, from 203\.0\.113\.77:40112", answer["links"][0]["detail"])
     (digest,) = answer["certificates"].values()
     assert answer["links"][1]["detail"].startswith("the certificate O=trustme")
     assert answer["links"][1]["detail"].endswith(f"CN={NAME}, SHA-256 {digest[:16]}…")
