@@ -41,6 +41,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 
 NOTHING = Secret("")
 _TO_COME = Secret(KNOWN_AFTER_APPLY)
+DEFAULT_PORT = 51820  # of an interface that check mode finds not made yet
 _PUBLIC_KEYS = 'while read -r key; do printf "%s\\n" "$key" | wg pubkey || exit 1; done'
 
 
@@ -127,7 +128,8 @@ class ClientRun:
             if interface != name
             for client in register.clients
         }
-        return Surroundings(addresses, keys, names, current.listen_port if current else None, self.host.now())
+        port = current.listen_port if current else DEFAULT_PORT
+        return Surroundings(addresses, keys, names, port, self.host.now())
 
     # Keys
 
