@@ -1,0 +1,80 @@
+"""Peers come, change and go while another one carries a ping every 10 ms: none of its packets is lost."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from tests.integration.relay import devices
+from tests.integration.relay.inventory import inventory
+from tests.integration.relay.lab import LAB, play
+
+INGRESS = "10.30.0.200"
+KEYS = ("b0LAbL6M9bZlSlRNy0KvPX0r+QmXyZ0yTtSpVJHhxXM=", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=")
+# Reached by nobody: a second one that can be dialled makes a mesh, in which both devices get it as a peer.
+OFFICE = {"address": "10.100.0.9", "endpoint": "198.51.100.200", "public_key": KEYS[0], "networks": ["10.77.0.0/24"]}
+MESH: list[dict[str, Any]] = [
+    {"office": OFFICE},
+    {"office": {**OFFICE, "networks": ["10.77.0.0/24", "10.78.0.0/24"], "listen_port": 51999}},
+    {"office": {**OFFICE, "public_key": KEYS[1]}},
+    {},
+]
+# Dials the VPS, which stays the hub: the router's own peer, which carries the ping, gets another prefix.
+TABLET = {"address": "10.100.0.20", "public_key": KEYS[0]}
+STAR: list[dict[str, Any]] = [
+    {"tablet": TABLET},
+    {"tablet": {**TABLET, "networks": ["10.79.0.0/24"], "public_key": KEYS[1]}},
+    {},
+]
+
+
+@contextmanager
+def ping_every_10_ms() -> Iterator[list[str]]:
+    """Fills the list with ping's output at the end."""
+    line = [LAB, "exec", "vps-relay", "--", "ping", "-n", "-i", "0.01", "-W", "2", INGRESS]
+    output: list[str] = []
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, start_new_session=True) as ping:
+        assert ping.stdout
+        output.append(ping.stdout.readline())
+        try:
+            yield output
+        finally:
+            # To the program itself: nsenter and its child form a process group.
+            subprocess.run([LAB, "exec", "vps-relay", "--", "pkill", "-INT", "-x", "ping"], check=True)
+            output += ping.stdout.read().splitlines()
+    assert ping.returncode in (0, -signal.SIGINT)
+
+
+def lost(output: list[str]) -> list[int]:
+    """The packets without an answer, but for the last one, which may be on its way at the end."""
+    sent = re.search(r"(\d+) packets transmitted", "\n".join(output))
+    assert sent
+    answered = {int(found[1]) for line in output if (found := re.search(r"icmp_seq=(\d+)", line))}
+    return sorted(set(range(1, int(sent[1]))) - answered)
+
+
+@pytest.mark.usefixtures("repaired")
+@pytest.mark.parametrize("steps", [MESH, STAR], ids=["mesh", "star"])
+def test_no_packet_is_lost(steps: list[dict[str, Any]]) -> None:
+    vps, router = devices.vps_peers(), devices.router_peers()
+    seen = []
+    with ping_every_10_ms() as output:
+        for nodes in steps:
+            run = play(variables=inventory(nodes=nodes, vps_relay_check_timeout=1))
+            # The peer that comes and goes is not there to shake hands, and the last play says so.
+            assert {result.action for result in run.with_status("failed")} <= {"homelab.fabric.wireguard_check"}
+            assert {result.host for result in run.with_status("changed")} == {"vps-relay", "mikrotik-gw"}
+            seen.append((len(devices.vps_peers()), len(devices.router_peers())))
+    assert len(output) > 100 * len(steps)
+    assert lost(output) == []
+    # The peers were there, and left.
+    second = 2 if steps is MESH else 1
+    assert seen == [(2, second)] * (len(steps) - 1) + [(1, 1)]
+    assert devices.vps_peers() == vps
+    assert devices.router_peers() == router
