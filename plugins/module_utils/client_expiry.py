@@ -63,7 +63,7 @@ def script(interface: str, expiring: Iterable[Expiry]) -> str:
         [
             "#!/bin/sh",
             f"# homelab.fabric: clients of {interface} whose time is over lose their access.",
-            f"[ -e '/sys/class/net/{interface}' ] || exit 0",
+            f"wg show '{interface}' public-key > /dev/null 2>&1 || exit 0",
             "now=$(date +%s)",
             "while read -r expires key name; do",
             f"""    [ "$expires" -gt "$now" ] || wg set '{interface}' peer "$key" remove""",

@@ -401,9 +401,10 @@ def test_the_timer_and_its_script() -> None:
         "OnCalendar=2026-11-18 11:06:40 UTC",
         "OnCalendar=2026-11-18 11:06:41 UTC",
     ]
-    script = client_expiry.script("lo", several).replace("wg set", "echo").replace("$(date +%s)", str(NOW))
+    script = client_expiry.script("wg0", several).replace("wg set", "echo").replace("$(date +%s)", str(NOW))
+    script = script.replace("wg show", "true")
     done = subprocess.run(["sh"], input=script, text=True, capture_output=True, check=True)
-    assert done.stdout == f"lo peer {key(1)} remove\n"
+    assert done.stdout == f"wg0 peer {key(1)} remove\n"
     assert subprocess.run(["sh"], input=client_expiry.script("none0", several), text=True, check=True).returncode == 0
 
 
