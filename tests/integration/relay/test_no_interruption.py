@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.integration.relay import devices
 from tests.integration.relay.inventory import inventory
-from tests.integration.relay.lab import LAB, play
+from tests.integration.relay.lab import play
+from tests.integration.relay.pings import lost, ping_every_10_ms
 
-INGRESS = "10.30.0.200"
 KEYS = ("b0LAbL6M9bZlSlRNy0KvPX0r+QmXyZ0yTtSpVJHhxXM=", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=")
 # Reached by nobody: a second one that can be dialled makes a mesh, in which both devices get it as a peer.
 OFFICE = {"address": "10.100.0.9", "endpoint": "198.51.100.200", "public_key": KEYS[0], "networks": ["10.77.0.0/24"]}
@@ -32,31 +27,6 @@ STAR: list[dict[str, Any]] = [
     {"tablet": {**TABLET, "networks": ["10.79.0.0/24"], "public_key": KEYS[1]}},
     {},
 ]
-
-
-@contextmanager
-def ping_every_10_ms() -> Iterator[list[str]]:
-    """Fills the list with ping's output at the end."""
-    line = [LAB, "exec", "vps-relay", "--", "ping", "-n", "-i", "0.01", "-W", "2", INGRESS]
-    output: list[str] = []
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, start_new_session=True) as ping:
-        assert ping.stdout
-        output.append(ping.stdout.readline())
-        try:
-            yield output
-        finally:
-            # To the program itself: nsenter and its child form a process group.
-            subprocess.run([LAB, "exec", "vps-relay", "--", "pkill", "-INT", "-x", "ping"], check=True)
-            output += ping.stdout.read().splitlines()
-    assert ping.returncode in (0, -signal.SIGINT)
-
-
-def lost(output: list[str]) -> list[int]:
-    """The packets without an answer, but for the last one, which may be on its way at the end."""
-    sent = re.search(r"(\d+) packets transmitted", "\n".join(output))
-    assert sent
-    answered = {int(found[1]) for line in output if (found := re.search(r"icmp_seq=(\d+)", line))}
-    return sorted(set(range(1, int(sent[1]))) - answered)
 
 
 @pytest.mark.usefixtures("repaired")

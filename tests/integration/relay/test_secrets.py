@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -15,9 +12,9 @@ from tests.integration.relay import devices
 from tests.integration.relay.conftest import Built
 from tests.integration.relay.inventory import PRESHARED_KEY
 from tests.integration.relay.lab import ROOT, STATE, files_of, on
+from tests.integration.relay.search import files_below, found_in
 
 CONF = "etc/wireguard/wg0.conf"
-LARGEST = 64 << 20
 # On this machine: the lab's own state, other programs' data, and what is not Ansible's to write.
 CONTROLLER = ("tmp", "var/tmp", "root/.ansible", "run", "dev/shm", "etc")
 ELSEWHERE = ("homelab-fabric", "pytest-of-", "systemd", "udev")
@@ -42,38 +39,6 @@ def secrets(built: Built) -> dict[str, str]:
     assert found["the preshared key"] in on_vps
     assert all(len(value) >= 40 for value in found.values())
     return found
-
-
-def disguises(secret: str) -> Iterator[bytes]:
-    """The secret as text, in base64 at each of the three places in a group of three bytes, in hex, and as raw bytes."""
-    text = secret.encode()
-    yield text
-    yield text.hex().encode()
-    for lead in range(3):
-        # The first and the last digits depend on the neighbours.
-        yield base64.b64encode(b"x" * lead + text)[4 if lead else 0 : -4]
-    if secret.endswith("="):
-        yield base64.b64decode(secret)
-        yield base64.b64decode(secret).hex().encode()
-
-
-def found_in(places: Iterable[tuple[str, bytes]], secrets: dict[str, str]) -> list[str]:
-    """Which secret stands where."""
-    patterns = [(what, pattern) for what, secret in secrets.items() for pattern in disguises(secret)]
-    return [f"{what} in {where}" for where, content in places for what, pattern in patterns if pattern in content]
-
-
-def files_below(*folders: Path, without: tuple[str, ...] = ()) -> Iterator[tuple[str, bytes]]:
-    for top in folders:
-        for folder, folders_below, names in os.walk(top):
-            folders_below[:] = [name for name in folders_below if not name.startswith(without)]
-            for name in names:
-                path = Path(folder, name)
-                try:
-                    if path.is_file() and not path.is_symlink() and path.stat().st_size < LARGEST:
-                        yield str(path), path.read_bytes()
-                except OSError:
-                    continue  # it was there for a moment
 
 
 def test_the_search_finds_secrets(secrets: dict[str, str]) -> None:
