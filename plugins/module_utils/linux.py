@@ -73,10 +73,10 @@ class LinuxBackend:
     device = "linux"
     route_foreign = True  # wg-quick does it at every start
 
-    def __init__(self, name: str, check_mode: bool, host: Host | None = None) -> None:
+    def __init__(self, name: str, check_mode: bool, host: Host) -> None:
         self.name = name
         self.check_mode = check_mode
-        self.host = host or Host()
+        self.host = host
         self.conf = self.host.path(f"{name}.conf")
         self.nft_file = self.host.path(f"{name}.nft")
         self.unit = f"wg-quick@{name}"

@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 import time
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
@@ -32,7 +31,7 @@ PACKAGES = {
 }
 TEMPORARY = ".homelab.fabric-"
 CLIENTS = "clients"  # the folder of the road warriors' files, in wg-quick's
-MISSING = 127  # exit status where a tool is not installed, as a shell has it
+TIMED_OUT, MISSING = 124, 127  # exit statuses of `timeout`: ended by it; the tool is not installed
 
 
 class Result(NamedTuple):
@@ -76,9 +75,19 @@ class Unit(NamedTuple):
 
 
 class Host:
-    """Commands and files. `folder` is wg-quick's, `units` systemd's; it writes nowhere else."""
+    """Commands, by AnsibleModule.run_command, and files.
 
-    def __init__(self, folder: str = "/etc/wireguard", proc: str = "/proc", units: str = "/etc/systemd/system") -> None:
+    `folder` is wg-quick's, `units` systemd's; it writes nowhere else.
+    """
+
+    def __init__(
+        self,
+        run_command: Callable[..., tuple[int, str, str]],
+        folder: str = "/etc/wireguard",
+        proc: str = "/proc",
+        units: str = "/etc/systemd/system",
+    ) -> None:
+        self._run_command = run_command
         self.folder = folder
         self.proc = proc
         self.units = units
@@ -88,25 +97,21 @@ class Host:
 
     def run(self, command: Sequence[str], stdin: str = "") -> Result:
         """Run to the end; a tool that is not there ends with MISSING."""
-        path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
-        environment = {**os.environ, "PATH": path, "LC_ALL": "C", "WG_ENDPOINT_RESOLUTION_RETRIES": "3"}
-        tool = shutil.which(command[0], path=path)
-        if tool is None:
-            return Result(MISSING, "", f"{command[0]}: command not found")
+        environment = {"PATH": search_path(), "LC_ALL": "C", "WG_ENDPOINT_RESOLUTION_RETRIES": "3"}
         try:
-            done = subprocess.run(
-                [tool, *command[1:]],
-                input=stdin,
-                env=environment,
-                timeout=TIMEOUT,
-                capture_output=True,
-                text=True,
-                errors="surrogateescape",
-                check=False,
+            result = Result(
+                *self._run_command(
+                    ["timeout", str(TIMEOUT), *command],
+                    data=stdin,
+                    binary_data=True,
+                    environ_update=environment,
+                    expand_user_and_vars=False,
+                    handle_exceptions=False,
+                )
             )
-        except subprocess.TimeoutExpired:
-            return Result(124, "", f"no answer within {TIMEOUT} s")
-        return Result(done.returncode, done.stdout, done.stderr)
+        except BrokenPipeError:
+            return Result(1, "", f"{command[0]} did not read what it was given")
+        return result if result.status != TIMED_OUT else Result(TIMED_OUT, "", f"no answer within {TIMEOUT} s")
 
     def demand(self, command: Sequence[str], remedy: str, stdin: str = "") -> str:
         """The output of a command that must succeed. Raises DeviceError, which never shows a key."""
@@ -119,8 +124,7 @@ class Host:
         return result.out
 
     def has(self, tool: str) -> bool:
-        path = os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
-        return shutil.which(tool, path=path) is not None
+        return shutil.which(tool, path=search_path()) is not None
 
     # Files
 
@@ -289,6 +293,11 @@ class Host:
             return self.read(os.path.join(self.proc, str(number), item)) or ""
         except DeviceError:
             return ""
+
+
+def search_path() -> str:
+    """Where tools are looked for; sudo and cron may leave out the system's."""
+    return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def sync_folder(folder: str) -> None:

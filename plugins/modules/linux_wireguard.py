@@ -117,11 +117,12 @@ peers:
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, converge
 from ansible_collections.homelab.fabric.plugins.module_utils.linux import LinuxBackend
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import Host
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=TUNNEL_ARGUMENTS, supports_check_mode=True)
-    converge(module, LinuxBackend(module.params["name"], module.check_mode))
+    converge(module, LinuxBackend(module.params["name"], module.check_mode, Host(module.run_command)))
 
 
 if __name__ == "__main__":

@@ -356,6 +356,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.linux import LinuxBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_clients import ClientRun
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import Host
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, parse_interface
 
 STRINGS: dict[str, Any] = {"type": "list", "elements": "str"}
@@ -414,7 +415,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         interface = parse_interface(module.params["interface"], "interface", "linux")
-        run = ClientRun(LinuxBackend(interface, module.check_mode), module.params)
+        run = ClientRun(LinuxBackend(interface, module.check_mode, Host(module.run_command)), module.params)
         result = run.run(module._diff)
     except (TunnelError, DeviceError) as error:
         module.fail_json(msg=str(error))
