@@ -218,7 +218,7 @@ def test_addresses_change_without_losing_what_linux_takes_along(
 def test_routes_of_the_user_replace_those_of_the_allowed_ips(host: LinuxHost, home: dict[str, Any]) -> None:
     own = home | {"routes": ["10.0.0.0/8"]}
     host.apply(**own)
-    for _ in range(2):
+    for _turn in range(2):
         routes = host.run("ip", "route")
         assert "10.0.0.0/8 dev wg0" in routes
         assert "10.30.0.0/24" not in routes
@@ -255,7 +255,7 @@ AllowedIPs = 10.100.0.77/24 , 10.77.0.0/16
 
 
 def test_what_others_wrote_stays(host: LinuxHost, home: dict[str, Any]) -> None:
-    private, _ = keypair(host)
+    private, _public = keypair(host)
     bob, eve = public_key(host), public_key(host)
     text = FOREIGN.format(private=private, bob=bob)
     host.run("sh", "-c", f"umask 077; cat > {CONF}", stdin=text)

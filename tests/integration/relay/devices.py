@@ -35,7 +35,7 @@ sysctl net.ipv4.conf.all.rp_filter net.ipv4.tcp_mtu_probing net.ipv4.ip_forward 
 def vps() -> dict[str, str]:
     """Every file on the VPS's disk by inode, time, size and mode, and every line of what its kernel and units do."""
     found = {}
-    for folder, _, names in os.walk(DISK):
+    for folder, _folders, names in os.walk(DISK):
         for name in names:
             path = Path(folder, name)
             inside = str(path.relative_to(DISK))
@@ -87,7 +87,7 @@ def differences(before: dict[str, dict[str, str]], after: dict[str, dict[str, st
 def vps_peers() -> dict[str, str]:
     """Key → allowed IPs, as the VPS's kernel has them."""
     lines = attempt("vps-relay", "wg", "show", "wg0", "allowed-ips").stdout.splitlines()
-    return {key: " ".join(sorted(ips.split())) for key, _, ips in (line.partition("\t") for line in lines)}
+    return {key: " ".join(sorted(ips.split())) for key, tab, ips in (line.partition("\t") for line in lines)}
 
 
 def router_rows(menu: str) -> list[dict[str, str]]:
