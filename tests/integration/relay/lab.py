@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[3]
-LAB = ROOT / "tests/lab/lab"
+LAB = str(ROOT / "tests/lab/lab")
 STATE = Path("/run/homelab-fabric/lab")
 CALLBACKS = Path(__file__).parent / "callback"
 PLAYBOOK = "playbooks/vps-relay.yml"
@@ -56,7 +56,7 @@ class Run:
         return [f"{result.host}: {result.task}" for result in self.with_status("changed")]
 
     def ok(self) -> Run:
-        assert self.status == 0, self.output[-6000:]
+        assert self.status == 0, self.output[-2500:]
         return self
 
 

@@ -17,7 +17,9 @@ from tests.integration.relay.lab import STATE, play
 
 ROUTER, VPS = "mikrotik-gw", "vps-relay"
 LARGER = {"mtu": 1380}  # a change for both tunnels
-MORE_NAMES = {"vps_relay_hostnames": ["jellyfin.example.org", "grafana.example.org", "books.example.org"]}
+MORE_NAMES: dict[str, Any] = {
+    "vps_relay_hostnames": ["jellyfin.example.org", "grafana.example.org", "books.example.org"]
+}
 
 
 @dataclass
