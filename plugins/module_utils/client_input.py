@@ -293,9 +293,11 @@ def _addresses(
     for name, several in chosen.items():
         for address in several:
             pool.claim(address, name, f"clients[{name}].addresses")
+    before = [address for client in old.clients.values() for address in client.addresses]
+    freed = [*old.freed, *(address for address in before if address not in pool.taken)]
     for name, several in chosen.items():
         versions = {prefix_order(address)[0] for address in several}
-        several += [pool.next_free(version, old.freed, name) for version in sorted(pool.versions - versions)]
+        several += [pool.next_free(version, freed, name) for version in sorted(pool.versions - versions)]
     return {name: tuple(sorted(several, key=prefix_order)) for name, several in chosen.items()}
 
 

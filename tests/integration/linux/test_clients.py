@@ -264,7 +264,8 @@ def test_a_timer_that_somebody_stopped_is_started(hub: LinuxHost) -> None:
 
 
 def test_two_interfaces_do_not_mix(hub: LinuxHost) -> None:
-    other: dict[str, Any] = {"interface": "wg1", "pool": ["10.101.0.0/24"], "endpoint": "203.0.113.10:51821", "reserved": []}
+    other: dict[str, Any] = {"interface": "wg1", "pool": ["10.101.0.0/24"], "endpoint": "203.0.113.10:51821"}
+    other["reserved"] = []
     hub.apply(name="wg1", addresses=["10.101.0.1/24"], listen_port=51821)
     clients(hub, {"name": "phone", "expires": "1h"})
     before = everything(hub).split("pubkey")[0]

@@ -99,6 +99,12 @@ def test_a_freed_address_is_used_again_only_when_no_other_is_left() -> None:
         plan(four, {"name": "g"})
 
 
+def test_an_address_that_is_freed_now_is_not_given_to_the_next_one_at_once() -> None:
+    register = plan(FIRST, {"name": "phone", "state": "absent"}, {"name": "tv"})
+    assert register.clients["tv"].addresses == ("10.100.0.4", "fd00:100::4")
+    assert register.freed == ("10.100.0.3", "fd00:100::2")
+
+
 def test_two_clients_can_swap_their_addresses() -> None:
     swapped = plan(
         FIRST, {"name": "phone", "addresses": ["10.100.0.11"]}, {"name": "laptop", "addresses": ["10.100.0.3"]}
