@@ -70,7 +70,7 @@ def test_in_command_lines_and_environments(built: Built, secrets: dict[str, str]
 
 def test_in_temporary_files_while_the_runs_last(built: Built, secrets: dict[str, str]) -> None:
     assert built.watch.files
-    assert found_in([(path, content) for (path, inode, changed), content in built.watch.files.items()], secrets) == []
+    assert found_in([(path, content) for (path, changed, size), content in built.watch.files.items()], secrets) == []
 
 
 def test_in_files_of_the_vps(secrets: dict[str, str]) -> None:
