@@ -39,8 +39,12 @@ def wireguard_tunnel(
     name = wireguard_network(networks, node, network)
 
     def key_of(other: Node) -> str | None:
-        known = hostvars[other.name].get(public_key_fact(other.interface)) if other.name in hostvars else None
-        return known or in_document(other)
+        if other.name not in hostvars:
+            return in_document(other)
+        known = hostvars[other.name]
+        fact = public_key_fact(other.interface)
+        # Facts are variables as well only with INJECT_FACTS_AS_VARS, whose default is on its way out.
+        return known.get("ansible_facts", {}).get(fact) or known.get(fact) or in_document(other)
 
     try:
         tunnel = plan(networks, key_of)[name][node]

@@ -52,7 +52,7 @@ EXAMPLES = r"""
     open_port: true
     peers:
       - name: mikrotik-gw
-        public_key: "{{ hostvars['mikrotik-gw'].wireguard_public_key }}"
+        public_key: "{{ hostvars['mikrotik-gw'].ansible_facts.wireguard_public_key_wg_vps }}"
         allowed_ips: [10.100.0.2/32, 10.30.0.0/24]
 
 - name: Let road warriors reach the home through the tunnel, under the address of this VPS

@@ -1,0 +1,36 @@
+"""The filters over wireguard_networks: what one host's module gets from the document and the other hosts' facts."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from ansible_collections.homelab.fabric.plugins.filter.wireguard import wireguard_tunnel
+
+OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+NETWORKS: dict[str, Any] = {
+    "relay": {
+        "prefix": "10.100.0.0/24",
+        "nodes": {
+            "vps-relay": {"address": "10.100.0.1", "endpoint": "203.0.113.10", "public_key": OLD},
+            "mikrotik-gw": {"device": "routeros", "interface": "wg-vps", "address": "10.100.0.2"},
+        },
+    }
+}
+FACT = {"wireguard_public_key_wg0": NEW}
+
+
+@pytest.mark.parametrize(
+    ("of_the_vps", "key"),
+    [
+        pytest.param({"ansible_facts": FACT}, NEW, id="facts are not injected as variables"),
+        pytest.param({"ansible_facts": FACT, **FACT}, NEW, id="facts are injected as variables"),
+        pytest.param(FACT, NEW, id="a variable of that name in the inventory"),
+        pytest.param({"ansible_facts": {}}, OLD, id="not known in this run"),
+    ],
+)
+def test_where_the_key_of_another_host_comes_from(of_the_vps: dict[str, Any], key: str) -> None:
+    hostvars = {"vps-relay": of_the_vps, "mikrotik-gw": {}}
+    (peer,) = wireguard_tunnel(NETWORKS, "mikrotik-gw", hostvars)["peers"]
+    assert peer["public_key"] == key
