@@ -29,6 +29,7 @@ from __future__ import annotations
 import bisect
 import difflib
 import ipaddress
+import itertools
 from dataclasses import dataclass, field
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
@@ -182,8 +183,8 @@ class _Reader:
         network.client_masquerade = self.take(
             f"{where}.client_masquerade", raw.get("client_masquerade"), parse_boolean, True
         )
-        network.nodes = {key: self.node(f"{where}.nodes.{key}", key, value) for key, value in raw["nodes"].items()}
-        network.hub = raw.get("hub")
+        network.nodes = {str(key): self.node(f"{where}.nodes.{key}", key, value) for key, value in raw["nodes"].items()}
+        network.hub = str(raw.get("hub") or "") or None
         if network.hub is None:
             dialled = [node.name for node in network.nodes.values() if node.endpoint]
             network.hub = dialled[0] if len(dialled) == 1 else None
@@ -197,7 +198,7 @@ class _Reader:
             self.mistakes.append(f"{where}: not a mapping: give at least its address")
             return node
         self.unknown(where, raw, _NODE_KEYS)
-        node.device = raw.get("device", "linux")
+        node.device = raw.get("device") or "linux"
         if node.device not in DEVICES:
             self.mistakes.append(f"{where}.device: {node.device!r} is not known: use one of {', '.join(DEVICES)}")
             node.device = "linux"
@@ -205,7 +206,9 @@ class _Reader:
         def interface(value: Any, argument: str) -> str:
             return parse_interface(value, argument, node.device)
 
-        node.interface = self.take(f"{where}.interface", raw.get("interface", _INTERFACES[node.device]), interface, "")
+        node.interface = self.take(
+            f"{where}.interface", raw.get("interface") or _INTERFACES[node.device], interface, ""
+        )
         node.addresses = self.several(f"{where}.address", raw.get("address"), lambda value, where: str(value))
         if not node.addresses:
             self.mistakes.append(f"{where}.address: missing: give it an address in the network's prefix")
@@ -294,6 +297,11 @@ def _address_mistakes(network: Network, node: Node, taken: dict[str, Node]) -> I
         except ValueError:
             yield f"{node.where}.address: {address!r} is not an IP address: write it like 10.100.0.1"
             continue
+        if not covers(home[0], complete[-1]):
+            yield (
+                f"{node.where}.address: {address} is wider than {home[0]}, so what lies around the network would go "
+                "into the tunnel: leave the length out"
+            )
         other = taken.setdefault(complete[-1].partition("/")[0], node)
         if other is not node:
             yield f"{node.where}.address: {host} is {other.name}'s already: choose another one"
@@ -344,6 +352,13 @@ def _host_mistakes(networks: Sequence[Network]) -> Iterable[str]:
             for prefix in other.networks
         ]
         own = {prefix: node for network, node in places for prefix in node.networks}
+        for (first_network, _node), (network, _other) in itertools.combinations(places, 2):
+            for outer, inner in itertools.product(first_network.prefixes, network.prefixes):
+                if covers(outer, inner) or covers(inner, outer):
+                    yield (
+                        f"wireguard_networks.{network.name}.prefix: {inner} overlaps {outer} of {first_network.name}, "
+                        f"and {name} is in both: renumber one of the two networks"
+                    )
         reserved = {prefix: _reserved(network, prefix) for network, node in places for prefix in network.prefixes}
         yield from _overlaps([*owned, *own.items()], reserved)
 

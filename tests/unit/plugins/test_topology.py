@@ -124,11 +124,13 @@ MISTAKES: list[tuple[str, list[tuple[tuple[str, ...], Any]], str]] = [
     ("typo in a node", [((*NODE, "adress"), 1)], "mikrotik-gw.adress: unknown key: did you mean address?"),
     ("strange key", [((*NODE, "zzz"), 1)], "mikrotik-gw.zzz: unknown key: use one of device, "),
     ("hub that is no node", [(("relay", "hub"), "vps")], "relay.hub: 'vps' is not among its nodes"),
+    ("hub that is a list", [(("relay", "hub"), ["vps-relay"])], "['vps-relay']\" is not among its nodes"),
     ("device unknown", [((*NODE, "device"), "fritzbox")], "mikrotik-gw.device: 'fritzbox' is not known"),
     ("name too long for Linux", [((*VPS, "interface"), "wireguard-relay0")], "vps-relay.interface: "),
     ("node named with a blank", [(("relay", "nodes", "my vps"), SPOKE)], "my vps: 'my vps' cannot be a name"),
     ("address missing", [((*NODE, "address"), GONE)], "mikrotik-gw.address: missing"),
     ("address outside", [((*NODE, "address"), "10.101.0.2")], "10.101.0.2 lies outside 10.100.0.0/24"),
+    ("address wider than the network", [((*NODE, "address"), "10.100.0.2/8")], "10.100.0.2/8 is wider than 10.100"),
     ("address no address", [((*NODE, "address"), "ten")], "'ten' is not an IP address"),
     ("network address", [((*NODE, "address"), "10.100.0.0")], "first or last address"),
     ("address used twice", [((*NODE, "address"), "10.100.0.1")], "mikrotik-gw.address: 10.100.0.1 is vps-relay's"),
@@ -179,6 +181,19 @@ MISTAKES: list[tuple[str, list[tuple[tuple[str, ...], Any]], str]] = [
         "two.nodes.vps-relay.interface: wg0 is taken on vps-relay",
     ),
     (
+        "one prefix twice on a host",
+        [
+            (
+                ("two",),
+                {
+                    "prefix": "10.100.0.0/25",
+                    "nodes": {"vps-relay": {"address": "10.100.0.5", "interface": "wg1", "listen_port": 1}},
+                },
+            )
+        ],
+        "two.prefix: 10.100.0.0/25 overlaps 10.100.0.0/24 of relay, and vps-relay is in both",
+    ),
+    (
         "overlap that shows only on a host in two networks",
         [
             (
@@ -214,6 +229,13 @@ def test_mistake(edits: list[tuple[tuple[str, ...], Any]], message: str) -> None
     assert message in str(caught.value)
     assert all(mistake.startswith("wireguard_networks.") for mistake in caught.value.mistakes)
     assert "A" * 43 not in str(caught.value)
+
+
+def test_a_key_left_blank_is_as_good_as_none() -> None:
+    document = copy.deepcopy(RELAY)
+    for blank in ("device", "interface", "keepalive", "networks"):
+        document["relay"]["nodes"]["vps-relay"][blank] = None
+    assert plan(document) == plan(RELAY)
 
 
 def test_all_mistakes_at_once() -> None:
