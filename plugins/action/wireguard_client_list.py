@@ -29,9 +29,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         _spec, arguments = self.validate_argument_spec(ARGUMENTS)
-        result: dict[str, Any] = self._execute_module(
-            "homelab.fabric.wireguard_client", {"interface": arguments["interface"]}, task_vars=task_vars
-        )
+        asked, self._task.check_mode = self._task.check_mode, True  # else it would mend what it finds amiss
+        try:
+            result: dict[str, Any] = self._execute_module(
+                "homelab.fabric.wireguard_client", {"interface": arguments["interface"]}, task_vars=task_vars
+            )
+        finally:
+            self._task.check_mode = asked
         if result.get("failed"):
             return result
         clients = result["clients"]
