@@ -51,9 +51,8 @@ def utc(time: int) -> str:
 
 
 def unit_name(interface: str) -> str:
-    """Of the timer and the service, without their suffix. Other characters are escaped as systemd.unit(5) does it."""
-    escaped = "".join(c if re.match(r"[A-Za-z0-9_.-]", c) else f"\\x{ord(c):02x}" for c in interface)
-    return f"wireguard-clients-{escaped}"
+    """Of the timer and the service, without their suffix."""
+    return f"wireguard-clients-{interface}"
 
 
 def script(interface: str, expiring: Iterable[Expiry]) -> str:

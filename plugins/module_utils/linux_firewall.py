@@ -72,8 +72,7 @@ class Firewall:
 
     @property
     def table(self) -> str:
-        """nft takes letters, digits and ``_ - . /`` in a table's name; the last never stands in an interface's."""
-        return "homelab_" + self.name.replace("=", "/e").replace("+", "/p")
+        return f"homelab_{self.name}"
 
     @property
     def interfaces(self) -> tuple[str, ...]:
@@ -87,10 +86,6 @@ def firewall_of(tunnel: Tunnel, clients: ClientAccess | None = None) -> Firewall
             raise TunnelError(
                 "forward_to", f"{item!r} is not the name of an interface on Linux", "`ip link` lists the names"
             )
-    if tunnel.name.endswith("+") and (tunnel.forward_to or tunnel.masquerade or tunnel.open_port or clients):
-        raise TunnelError(
-            "name", f"{tunnel.name!r} means a group of interfaces to iptables", "choose a name that does not end in '+'"
-        )
     if tunnel.open_port and not tunnel.listen_port:
         raise TunnelError("open_port", "the port is not known", "set listen_port, usually 51820")
     return Firewall(

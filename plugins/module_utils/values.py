@@ -212,7 +212,8 @@ def parse_name(value: object, argument: str) -> str:
 
 
 _INTERFACE_NAMES: Mapping[str, tuple[str, str]] = {
-    "linux": (r"(?!\.{1,2}$)[A-Za-z0-9_=+.-]{1,15}", "use up to 15 letters, digits, '_', '=', '+', '.' and '-'"),
+    # The kernel takes more. systemd escapes '=' and '+' in wg-quick@NAME, and wg-quick then looks for another file.
+    "linux": (r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", "use up to 15 letters, digits, '_', '.' and '-', a letter first"),
     "openwrt": (r"[A-Za-z0-9_]{1,15}", "use up to 15 letters, digits and '_'"),
     "glinet": (
         r"wgclient[1-5]?|wgserver",

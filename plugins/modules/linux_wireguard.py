@@ -27,7 +27,7 @@ extends_documentation_fragment:
   - homelab.fabric.tunnel
 options:
   name:
-    description: Name of the interface, up to 15 letters, digits and C(_=+.-).
+    description: Name of the interface, up to 15 letters, digits and C(_.-), a letter first.
   routes:
     description:
       - Prefixes that are routed into the tunnel.

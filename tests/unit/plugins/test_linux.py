@@ -149,7 +149,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a RouterOS name": ({"forward_to": ["vlan30-kubernetes"]}, "forward_to: 'vlan30-kubernetes' is not the name"),
     "a wildcard": ({"forward_to": ["eth*"]}, "forward_to: 'eth*' is not the name"),
     "a port unknown": ({"listen_port": None, "open_port": True}, "open_port: the port is not known"),
-    "a group of interfaces": ({"name": "wg+", "forward_to": ["eth0"]}, "name: 'wg+' means a group"),
+    "a name that systemd escapes": ({"name": "wg+"}, "name: 'wg+' cannot be the name"),
 }
 
 
@@ -425,13 +425,6 @@ def test_a_table_is_known_by_all_of_its_rules() -> None:
     assert not nft_is_loaded(wall, listing([*rules, {"rule": {}}]))
     assert not nft_is_loaded(firewall(forward_to=("10.31.0.0/24",)), listing(rules))
     assert not nft_is_loaded(wall, "")
-
-
-def test_a_table_is_named_for_one_interface_alone() -> None:
-    names = ["wg0", "wg+", "wg=", "wge", "wgp", "wg-", "wg.", "wg_"]
-    tables = {Firewall(name).table for name in names}
-    assert len(tables) == len(names)
-    assert not any(set(table) & set("+=") for table in tables)
 
 
 @given(st.binary(min_size=32, max_size=32))

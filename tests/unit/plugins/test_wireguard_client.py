@@ -402,7 +402,6 @@ def test_no_clients_no_rules() -> None:
 
 def test_the_timer_and_its_script() -> None:
     several = [client_expiry.Expiry(NOW, key(1), "phone"), client_expiry.Expiry(NOW + 1, key(2), "tv")]
-    assert client_expiry.unit_name("wg+0") == "wireguard-clients-wg\\x2b0"
     assert [line for line in client_expiry.timer("wg0", several).splitlines() if line.startswith("On")] == [
         "OnCalendar=2026-11-18 11:06:40 UTC",
         "OnCalendar=2026-11-18 11:06:41 UTC",
