@@ -247,9 +247,9 @@ def sorted_prefixes(prefixes: Iterable[str]) -> tuple[str, ...]:
 
 
 def parse_forward(value: object, argument: str = "forward_to") -> str:
-    """What traffic may be forwarded to: an interface of the device, or a prefix."""
+    """What traffic may be forwarded to: an interface of the device, or a prefix (a bare address is a /32 or /128)."""
     text = str(value).strip()
-    if re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]+", text):
+    if re.fullmatch(r"[0-9a-fA-F.:]+/[0-9]+|[0-9]+(\.[0-9]+){3}|[0-9a-fA-F.]*:[0-9a-fA-F.:]*", text):
         return parse_prefix(text, argument)
     if not re.fullmatch(r"[!-~]{1,64}", text) or re.search(r"[\"'\\;{}]", text):
         raise TunnelError(

@@ -35,6 +35,9 @@ GOOD: list[tuple[Callable[..., Any], object, object]] = [
     (v.parse_key, f" {KEY}\n", KEY),
     (v.parse_forward, "vlan30-kubernetes", "vlan30-kubernetes"),
     (v.parse_forward, "10.30.0.0/24", "10.30.0.0/24"),
+    (v.parse_forward, "10.30.0.200", "10.30.0.200/32"),
+    (v.parse_forward, "FD00:30::1", "fd00:30::1/128"),
+    (v.parse_forward, "fade0", "fade0"),
 ]
 
 BAD: list[tuple[Callable[..., Any], object, str]] = [
