@@ -32,7 +32,9 @@ options:
     type: str
     required: true
   clients:
-    description: The clients to add, change or revoke. With none, the register is only read.
+    description:
+      - The clients to add, change or revoke; others stay as they are.
+      - With none, the clients are listed, and what is amiss on the host is mended, unless it is run in check mode.
     type: list
     elements: dict
     default: []
