@@ -144,13 +144,11 @@ class Playbook:
             for line in self.record.read_text().splitlines():
                 yield Result(**json.loads(line))
 
-    def kill(self) -> int:
-        """SIGKILL for Ansible and everything it has started here; how many processes that were."""
-        doomed = family(self.process.pid)
-        for pid in doomed:
+    def kill(self) -> None:
+        """SIGKILL for Ansible and everything that it has started here."""
+        for pid in family(self.process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return len(doomed)
 
 
 def family(pid: int) -> list[int]:

@@ -12,12 +12,14 @@ from tests.integration.relay.lab import play
 from tests.integration.relay.pings import lost, ping_every_10_ms
 
 KEYS = ("b0LAbL6M9bZlSlRNy0KvPX0r+QmXyZ0yTtSpVJHhxXM=", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=")
-# Reached by nobody: a second one that can be dialled makes a mesh, in which both devices get it as a peer.
+# Reached by nobody: a second one that can be dialled makes a mesh, in which both devices get it as a peer. Without a hub
+# nobody may name a preshared key; the devices keep the one they have.
 OFFICE = {"address": "10.100.0.9", "endpoint": "198.51.100.200", "public_key": KEYS[0], "networks": ["10.77.0.0/24"]}
+WITHOUT = {"mikrotik-gw": {"preshared_key": None}}
 MESH: list[dict[str, Any]] = [
-    {"office": OFFICE},
-    {"office": {**OFFICE, "networks": ["10.77.0.0/24", "10.78.0.0/24"], "listen_port": 51999}},
-    {"office": {**OFFICE, "public_key": KEYS[1]}},
+    {**WITHOUT, "office": OFFICE},
+    {**WITHOUT, "office": {**OFFICE, "networks": ["10.77.0.0/24", "10.78.0.0/24"], "listen_port": 51999}},
+    {**WITHOUT, "office": {**OFFICE, "public_key": KEYS[1]}},
     {},
 ]
 # Dials the VPS, which stays the hub: the router's own peer, which carries the ping, gets another prefix.
