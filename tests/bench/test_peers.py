@@ -1,0 +1,105 @@
+"""One module call with 200 peers against one with 2, on RouterOS and on Linux: converging from nothing, and idle."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from routeros_double import RouterOS
+
+from tests.bench.ratios import show
+from tests.integration.linux.hosts import ROOT, LinuxHost
+
+ROUNDS = 5
+FEW, MANY = 2, 200
+LIMITS = {"converge": 3.0, "idle": 1.5}
+
+Call = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def tunnel(peers: int) -> dict[str, Any]:
+    """A hub's tunnel: each peer with an address and a network behind it."""
+    return {
+        "name": "wg0",
+        "addresses": ["10.100.0.1/16"],
+        "listen_port": 51820,
+        "open_port": True,
+        "peers": [
+            {
+                "name": f"peer{number}",
+                "public_key": base64.b64encode(os.urandom(32)).decode(),
+                "allowed_ips": [f"10.100.{number // 250 + 1}.{number % 250 + 1}/32", f"172.20.{number}.0/24"],
+            }
+            for number in range(peers)
+        ],
+    }
+
+
+def on_routeros(call: Callable[[Call], None]) -> None:
+    with RouterOS(certificate=False) as router:
+        connection = {
+            "hostname": router.host,
+            "port": router.port,
+            "username": router.user,
+            "password": router.password,
+        }
+
+        def run(arguments: dict[str, Any]) -> dict[str, Any]:
+            return in_a_process("routeros_wireguard", arguments | connection)
+
+        call(run)
+
+
+def in_a_process(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "run_module.py"), module],
+        input=json.dumps(arguments),
+        env=os.environ | {"PYTHONPATH": f"{ROOT / '.build'}"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def on_linux(call: Callable[[Call], None]) -> None:
+    host = LinuxHost()
+    try:
+        call(lambda arguments: host.module(**arguments))
+    finally:
+        host.end()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="hosts in namespaces need root")
+@pytest.mark.parametrize("device", [on_routeros, on_linux])
+def test_peers(device: Callable[[Callable[[Call], None]], None]) -> None:
+    taken: dict[tuple[str, int], list[float]] = {(what, peers): [] for what in LIMITS for peers in (FEW, MANY)}
+    for number in range(ROUNDS + 1):
+        for peers in (FEW, MANY):
+            wanted = tunnel(peers)
+
+            def measure(run: Call, wanted: dict[str, Any] = wanted, number: int = number, peers: int = peers) -> None:
+                run({**wanted, "peers": wanted["peers"][:0]})  # the interface is there
+                for what, changed in (("converge", True), ("idle", False)):
+                    started = time.perf_counter()
+                    result = run(wanted)
+                    seconds = time.perf_counter() - started
+                    assert result.get("changed") is changed, result
+                    if number:  # the first round fills caches
+                        taken[what, peers].append(seconds)
+
+            device(measure)
+    name = device.__name__.removeprefix("on_")
+    for what, limit in LIMITS.items():
+        few, many = (statistics.median(taken[what, peers]) for peers in (FEW, MANY))
+        show(f"{name}: {what}, {MANY} peers / {FEW} peers", many / few, limit, about=f"{many:.2f} s / {few:.2f} s")
