@@ -12,8 +12,8 @@ from tests.integration.relay.lab import play
 from tests.integration.relay.pings import lost, ping_every_10_ms
 
 KEYS = ("b0LAbL6M9bZlSlRNy0KvPX0r+QmXyZ0yTtSpVJHhxXM=", "HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw=")
-# Reached by nobody. A second one that can be dialled makes a mesh, in which both devices get it as a peer; without a hub
-# nobody may name a preshared key, so the devices keep theirs.
+# Reached by nobody. A second one that can be dialled makes a mesh, in which both devices get it as a peer. Without a
+# hub nobody may name a preshared key, so the devices keep theirs.
 OFFICE = {"address": "10.100.0.9", "endpoint": "198.51.100.200", "public_key": KEYS[0], "networks": ["10.77.0.0/24"]}
 WITHOUT = {"mikrotik-gw": {"preshared_key": None}}
 MESH: list[dict[str, Any]] = [
