@@ -42,7 +42,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall impo
     table_taken_down,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import CLIENTS, Host, Link, missing
-from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change, wanted_routes
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
@@ -151,6 +151,7 @@ class LinuxBackend:
         if state.file is None or routing_table(state.file) is not None:
             self._check_default_route(target)
             self._check_way_home(target)
+        self._check_room(target)
         if state.file and state.file.value("SaveConfig"):
             self._warnings.append(f"SaveConfig is removed from {self.conf}: it would overwrite the file at every stop")
         if state.file and state.link and state.link.private_key:
@@ -166,6 +167,33 @@ class LinuxBackend:
             raise TunnelError(
                 "peers", f"the public key of {', '.join(unknown)} is not known", "run the play of that device first"
             )
+
+    def _check_room(self, target: Tunnel) -> None:
+        """What is new must not be on this host already: wg-quick would take the interface down again at its start."""
+        file, link = self.state.file, self.state.link
+        port = target.listen_port
+        if port and (link is None or link.listen_port != port) and not self.host.port_is_free(port):
+            raise TunnelError(
+                "listen_port",
+                f"UDP port {port} is in use on this host already",
+                "`ss -ulnp` or `wg show` tells by whom: give another port, or end that",
+            )
+        table = routing_table(file)
+        networks = [
+            str(ipaddress.ip_interface(address).network)
+            for address in target.addresses
+            if (link is None or address not in link.addresses) and not ipaddress.ip_interface(address).is_link_local
+        ]
+        routes = [route for route in wanted_routes(file, target) if link is None or route not in link.routes]
+        for argument, prefixes, where in (("addresses", networks, "main"), ("routes", routes, table)):
+            elsewhere = self.host.routes_elsewhere(self.name, where) if prefixes and where else {}
+            for prefix in prefixes:
+                if prefix in elsewhere:
+                    raise TunnelError(
+                        argument,
+                        f"{prefix} is on {elsewhere[prefix]} of this host already",
+                        "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
+                    )
 
     def _check_default_route(self, target: Tunnel) -> None:
         """wg-quick routes a /0 by rules and marks, at start only; what is not done live is refused."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import json
@@ -13,6 +14,7 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import tempfile
 import time
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
@@ -259,6 +261,24 @@ class Host:
         length = 0 if destination == "default" else int(destination.partition("/")[2] or whole)
         return str(routes[0]["dev"]), length
 
+    def routes_elsewhere(self, name: str, table: str) -> dict[str, str]:
+        """Destination → device, of the routes by other devices that one of `ip route add` would meet: the host's own
+        networks, and those of the metric that it takes by itself (IPv4 0, IPv6 1024)."""
+        found: dict[str, str] = {}
+        for family, length, metric in (("-4", 32, 0), ("-6", 128, 1024)):
+            shown = self.run(["ip", "-j", family, "route", "show", "table", table]).out.strip()
+            for route in json.loads(shown or "[]"):
+                met = route.get("protocol") == "kernel" or route.get("metric", 0) == metric
+                if met and route.get("dev") != name:
+                    destination = route["dst"]
+                    prefix = destination if "/" in destination else f"{destination}/{length}"
+                    found[prefix] = str(route.get("dev", "another way"))
+        return found
+
+    def port_is_free(self, port: int) -> bool:
+        """Whether nothing on this host, WireGuard in the kernel included, has this UDP port."""
+        return _can_bind(socket.AF_INET, "0.0.0.0", port) and _can_bind(socket.AF_INET6, "::", port)
+
     def now(self) -> int:
         """Seconds since 1970."""
         return int(time.time())
@@ -293,6 +313,17 @@ class Host:
             return self.read(os.path.join(self.proc, str(number), item)) or ""
         except DeviceError:
             return ""
+
+
+def _can_bind(family: int, address: str, port: int) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.bind((address, port))
+    except OSError as error:
+        return error.errno != errno.EADDRINUSE  # without IPv6, nobody has its ports
+    return True
 
 
 def search_path() -> str:

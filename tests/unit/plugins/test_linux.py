@@ -100,6 +100,9 @@ class FakeHost(Host):
     def way_to(self, address: str) -> tuple[str, int] | None:
         return self.ways.get(address)
 
+    def port_is_free(self, port: int) -> bool:
+        return True
+
     def unit(self, name: str) -> Unit:
         return Unit(self.state is not None, self.state is not None)
 
