@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import importlib
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -32,9 +31,8 @@ def _run(router: RouterOS, check: bool = False, **given: Any) -> Answer:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(written):
         patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
         patch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)  # ansible-core 2.19 and later
-        with contextlib.suppress(ImportError):
-            # Another test may have made this process a controller, whose warnings go to the screen instead.
-            patch.setattr(importlib.import_module("ansible.module_utils._internal"), "is_controller", False)
+        # Another test may have made this process a controller, whose warnings go to the screen instead.
+        patch.setattr("ansible.module_utils._internal.is_controller", False, raising=False)
         with pytest.raises(SystemExit):
             routeros_wireguard.main()
     shown = json.loads(written.getvalue())
