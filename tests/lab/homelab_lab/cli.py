@@ -146,7 +146,6 @@ def dispatch(arguments: argparse.Namespace) -> int:
 def main() -> int:
     os.umask(0o022)
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"  # su and cron leave them out
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `lab status | head` ends quietly
     arguments = parser().parse_args()
     try:
         check_machine()
@@ -162,4 +161,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `lab status | head` ends quietly
     sys.exit(main())
