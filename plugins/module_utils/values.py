@@ -89,14 +89,21 @@ def parse_prefix(value: object, argument: str, strict: bool = True) -> str:
     """A routed prefix such as ``10.30.0.0/24``; a bare address is a /32 or /128. `strict` refuses host bits."""
     text = str(value).strip()
     try:
-        network = ipaddress.ip_network(text, strict=False)
+        network, has_host_bits = _network(text)
     except ValueError:
         raise TunnelError(
             argument, f"{text!r} is not an IP prefix", "write it like 10.30.0.0/24 or fd00:30::/64"
         ) from None
-    if strict and "/" in text and ipaddress.ip_interface(text).ip != network.network_address:
+    if strict and has_host_bits:
         raise TunnelError(argument, f"{text!r} has bits set beyond its length", f"write {network}")
-    return str(network)
+    return network
+
+
+@lru_cache(maxsize=65536)
+def _network(text: str) -> tuple[str, bool]:
+    """The prefix in normal form, and whether bits are set beyond its length."""
+    interface = ipaddress.ip_interface(text)
+    return str(interface.network), "/" in text and interface.ip != interface.network.network_address
 
 
 def parse_address(value: object, argument: str) -> str:
