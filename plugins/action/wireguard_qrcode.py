@@ -146,14 +146,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             return {}
         read = "LC_ALL=C base64 -w0 {} || printf failed; echo"
         script = "; ".join(read.format(shlex.quote(path)) for path in paths.values())
-        context = self._play_context
+        context = self._connection._play_context
         censored, context.no_log = context.no_log, True  # -vvv shows what comes from the host
         try:
             answer = self._low_level_execute_command(script)
         finally:
             context.no_log = censored
-        problems = [line for line in str(answer["stderr"]).splitlines() if line.startswith("base64: ")]
-        lines = str(answer["stdout"]).splitlines()[-len(paths) :]
+        # On a terminal, as ssh may have one, errors come with the rest.
+        answers = [line for kind in ("stdout", "stderr") for line in str(answer[kind]).splitlines()]
+        problems = [line for line in answers if line.startswith("base64: ")]
+        lines = [line for line in str(answer["stdout"]).splitlines() if line not in problems][-len(paths) :]
         lines += ["failed"] * (len(paths) - len(lines))
         return {
             name: self._configuration(name, path, line, problems) for (name, path), line in zip(paths.items(), lines)
