@@ -55,16 +55,15 @@ class Tunnel:
     def _await_predecessor(self) -> None:
         """Of a router that was killed: its process ends with its device, and takes the socket's name away late."""
         for _attempt in range(1000):
-            try:
-                self._talk("get=1\n\n")
-            except TunnelError:
+            if not self._answers():
                 break
             time.sleep(0.002)
         self._socket.unlink(missing_ok=True)
 
     def _await(self) -> None:
+        """The socket has its name before anybody listens on it."""
         for _attempt in range(2000):
-            if self._socket.exists():
+            if self._answers():
                 return
             if self._process.poll() is not None:
                 break
@@ -72,6 +71,13 @@ class Tunnel:
         self._process.kill()
         self._process.wait()
         raise TunnelError(f"wireguard-go made no interface {self.kernel}")
+
+    def _answers(self) -> bool:
+        try:
+            self._talk("get=1\n\n")
+        except TunnelError:
+            return False
+        return True
 
     def close(self) -> None:
         self._process.terminate()
