@@ -19,17 +19,17 @@ class Limit:
     window: float
     _start: float = field(default=-math.inf, repr=False)
     _used: int = field(default=0, repr=False)
-    _blocked_until: float = field(default=-math.inf, repr=False)
+    _blocked_since: float = field(default=-math.inf, repr=False)
 
     def take(self, now: float) -> bool:
         """Counts a request; False if it is one too many."""
-        if now < self._blocked_until:
+        if now < self._blocked_since + self.window:
             return False
-        if now >= self._start + self.window or self._blocked_until > self._start:
+        if now >= self._start + self.window or self._blocked_since >= self._start:
             self._start, self._used = now, 0
         self._used += 1
         if self._used > self.quota:
-            self._blocked_until = now + self.window
+            self._blocked_since = now
             return False
         return True
 
@@ -38,7 +38,8 @@ class Limit:
 
     def reset_in(self, now: float) -> int:
         """Seconds until the full quota is there again."""
-        return max(0, math.ceil(max(self._start + self.window, self._blocked_until) - now))
+        # In this order: in floating point, (now + window) - now may be more than the window.
+        return max(0, math.ceil(self.window - (now - max(self._start, self._blocked_since))))
 
 
 def documented() -> list[Limit]:
