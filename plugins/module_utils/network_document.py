@@ -353,10 +353,10 @@ def _host_mistakes(networks: Sequence[Network]) -> Iterable[str]:
         ]
         own = {prefix: node for network, node in places for prefix in node.networks}
         for (first_network, _node), (network, _other) in itertools.combinations(places, 2):
-            for outer, inner in itertools.product(first_network.prefixes, network.prefixes):
-                if covers(outer, inner) or covers(inner, outer):
+            for one, another in itertools.product(first_network.prefixes, network.prefixes):
+                if covers(one, another) or covers(another, one):
                     yield (
-                        f"wireguard_networks.{network.name}.prefix: {inner} overlaps {outer} of {first_network.name}, "
+                        f"wireguard_networks.{network.name}.prefix: {another} overlaps {one} of {first_network.name}, "
                         f"and {name} is in both: renumber one of the two networks"
                     )
         reserved = {prefix: _reserved(network, prefix) for network, node in places for prefix in network.prefixes}
