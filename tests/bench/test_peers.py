@@ -80,25 +80,31 @@ def on_linux(call: Callable[[Call], None]) -> None:
         host.end()
 
 
+def measured(device: Callable[[Callable[[Call], None]], None], wanted: dict[str, Any]) -> dict[str, float]:
+    """Seconds of one call that makes the peers, and of one that finds them."""
+    taken = {}
+
+    def measure(run: Call) -> None:
+        run({**wanted, "peers": []})  # the interface is there
+        for what, changed in (("converge", True), ("idle", False)):
+            started = time.perf_counter()
+            result = run(wanted)
+            taken[what] = time.perf_counter() - started
+            assert result.get("changed") is changed, result
+
+    device(measure)
+    return taken
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="hosts in namespaces need root")
 @pytest.mark.parametrize("device", [on_routeros, on_linux])
 def test_peers(device: Callable[[Callable[[Call], None]], None]) -> None:
     taken: dict[tuple[str, int], list[float]] = {(what, peers): [] for what in LIMITS for peers in (FEW, MANY)}
     for number in range(ROUNDS + 1):
         for peers in (FEW, MANY):
-            wanted = tunnel(peers)
-
-            def measure(run: Call, wanted: dict[str, Any] = wanted, number: int = number, peers: int = peers) -> None:
-                run({**wanted, "peers": wanted["peers"][:0]})  # the interface is there
-                for what, changed in (("converge", True), ("idle", False)):
-                    started = time.perf_counter()
-                    result = run(wanted)
-                    seconds = time.perf_counter() - started
-                    assert result.get("changed") is changed, result
-                    if number:  # the first round fills caches
-                        taken[what, peers].append(seconds)
-
-            device(measure)
+            for what, seconds in measured(device, tunnel(peers)).items():
+                if number:  # the first round fills caches
+                    taken[what, peers].append(seconds)
     name = device.__name__.removeprefix("on_")
     for what, limit in LIMITS.items():
         few, many = (statistics.median(taken[what, peers]) for peers in (FEW, MANY))

@@ -82,7 +82,9 @@ def test_in_command_lines_and_environments(seen: Seen) -> None:
 
 
 def test_in_temporary_files(seen: Seen) -> None:
-    places = [(path, content) for (path, _, _), content in seen.watch.files.items() if "hf-relay-run-" not in path]
+    places = [
+        (path, content) for (path, changed, size), content in seen.watch.files.items() if "hf-relay-run-" not in path
+    ]
     assert found_in(places, seen.secrets) == []
 
 

@@ -133,7 +133,7 @@ class Playbook:
 
     def finish(self, timeout: float = 180) -> Run:
         try:
-            output, _ = self.process.communicate(timeout=timeout)
+            output, _errors = self.process.communicate(timeout=timeout)
             return Run(self.process.returncode, output, list(self._results()))
         finally:
             self.kill()
