@@ -9,7 +9,7 @@ Pure: no I/O, no Ansible. Keys are not made here: a client that needs new ones i
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Mapping, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.client_expiry import parse_expiry
@@ -71,8 +71,10 @@ def plan_clients(old: Register, params: Mapping[str, Any], around: Surroundings)
     wanted: dict[str, Client] = {}
     fresh: list[str] = []
     for name, item in present.items():
-        reader = _Reader(item, params, f"clients[{name}]", around.now)
-        client, is_fresh = reader.client(staying.get(name))
+        there = staying.get(name)
+        if there and item.get("keep"):
+            item = {**_as_written(there), **{key: value for key, value in item.items() if value is not None}}
+        client, is_fresh = _Reader(item, params, f"clients[{name}]", around.now).client(there)
         wanted[name] = client
         fresh += [name] if is_fresh else []
     if wanted and not register.endpoint:
@@ -165,6 +167,21 @@ def _listed(items: Sequence[Mapping[str, Any]], around: Surroundings) -> tuple[d
         else:
             present[name] = item
     return present, absent
+
+
+def _as_written(client: Client) -> dict[str, Any]:
+    """A client's settings as an item of `clients` gives them."""
+    return {
+        "access": list(client.access),
+        "isolated": client.isolated,
+        "limits": [asdict(limit) for limit in client.limits],
+        "dns": list(client.dns),
+        "dns_search": list(client.dns_search),
+        "mtu": client.mtu,
+        "persistent_keepalive": client.keepalive,
+        "preshared_key": client.preshared_key,
+        "expires": client.expires_given or "never",
+    }
 
 
 class _Reader:

@@ -64,6 +64,12 @@ options:
           - A client that brought its own key gets one made here.
         type: bool
         default: false
+      keep:
+        description:
+          - Settings that are left out of this entry stay as the register has them for a client that is there, instead
+            of falling back to the module's options. So its limits and its end survive a run that only names it.
+        type: bool
+        default: false
       public_key:
         description:
           - The public key of a device that made its own key pair. Then no private key is here, and in the configuration
@@ -396,6 +402,7 @@ CLIENT: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "addresses": STRINGS,
     "rotate": {"type": "bool", "default": False},
+    "keep": {"type": "bool", "default": False},
     "public_key": {"type": "str", "no_log": False},
     **SETTINGS,
 }

@@ -121,6 +121,17 @@ def test_purge_and_absent_revoke() -> None:
     assert (made.revoked, made.register) == ((), FIRST)
 
 
+def test_a_kept_client_loses_no_limit_and_no_end_when_only_its_name_is_given() -> None:
+    limit = {"network": "10.30.0.200/32", "protocol": "tcp", "ports": ["443"]}
+    guest = {"name": "guest", "expires": "30d", "isolated": True, "limits": [limit], "access": ["10.30.0.0/24"]}
+    register = plan(FIRST, guest)
+    assert plan(register, {"name": "guest", "keep": True}, access=["full"]) == register
+    freed = plan(register, {"name": "guest", "keep": True, "expires": "never", "limits": []}).clients["guest"]
+    assert (freed.expires, freed.limits, freed.isolated) == (None, (), True)
+    rotated = plan(register, {"name": "guest", "keep": True, "rotate": True}, around=replace(AROUND, now=NOW + 86_400))
+    assert rotated.clients["guest"].expires == NOW + 31 * 86_400
+
+
 def test_keys_change_only_when_asked() -> None:
     def fresh(old: Register, **client: Any) -> tuple[str, ...]:
         return plan_clients(old, arguments({"name": "phone", **client}), AROUND).fresh
