@@ -11,7 +11,7 @@ import ipaddress
 import re
 import socket
 import time
-from typing import Callable
+from typing import Callable, Iterable
 
 from ansible_collections.homelab.fabric.plugins.module_utils.links import Broken, Link, Wait
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER
@@ -51,6 +51,19 @@ class Interface:
             if section.lower().startswith("peer]") and name and key:
                 keys[name[1]] = key[1]
         return keys
+
+    def carriers(self, addresses: Iterable[str]) -> set[str]:
+        """Names of the peers whose allowed IPs hold one of the addresses."""
+        hosts = [f"{address}/{128 if ':' in address else 32}" for address in addresses]
+        held = {
+            key: [prefix for prefix in prefixes.split() if "/" in prefix]
+            for key, prefixes in self.show("allowed-ips").items()
+        }
+        return {
+            name
+            for name, key in self.named().items()
+            if any(covers(prefix, host) for prefix in held.get(key, ()) for host in hosts)
+        }
 
     def check_peer(self, name: str, key: str, wait: Wait) -> Link:
         """Waits for a handshake that is not too old to carry packets."""

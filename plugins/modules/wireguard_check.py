@@ -31,6 +31,7 @@ options:
     description:
       - Names of the peers to wait for, as C(# homelab.fabric:) comments of the wg-quick file name them.
       - If left out, all that are named there.
+      - Only those are waited for whose allowed IPs hold an upstream, if there are such.
     type: list
     elements: str
   services:
@@ -134,7 +135,7 @@ certificates:
 """
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterable, Sequence
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.homelab.fabric.plugins.module_utils import links
@@ -181,23 +182,27 @@ class Check:
 
     def run(self, ways: Sequence[links.Target]) -> None:
         if self.interface:
-            self._walk([self._peer_way(self.interface, name) for name in self._peers()])
+            upstreams = {target.upstream[0] for target in ways if target.upstream}
+            self._walk([self._peer_way(self.interface, name) for name in self._peers(upstreams)])
         if not self.broken:
             names = [target.server_name for target in ways if target.server_name]
             walks = [self._service_way(target) for target in ways]
             walks += [self._name_way(name) for name in dict.fromkeys(names)] if self.wanted["dns"] else []
             self._walk(walks)
 
-    def _peers(self) -> list[str]:
+    def _peers(self, upstreams: Iterable[str]) -> list[str]:
+        """Those through which the upstreams are reached: another site that is off breaks no link of this way."""
         if not self.interface:
             return []
         try:
             self.interface.show("listen-port")
             named = list(self.interface.named())
+            wanted = named if self.wanted["peers"] is None else self.wanted["peers"]
+            carriers = self.interface.carriers(upstreams)
         except links.Broken as broken:
             self.broken.append(str(broken))
             return []
-        return named if self.wanted["peers"] is None else self.wanted["peers"]
+        return [name for name in wanted if name in carriers] or wanted
 
     def _walk(self, ways: Sequence[Callable[[list[links.Link]], None]]) -> None:
         def walk(way: Callable[[list[links.Link]], None]) -> tuple[list[links.Link], str]:

@@ -231,6 +231,20 @@ def test_the_whole_way_holds(run: Run, listen: Listen, authority: trustme.CA) ->
     ]
 
 
+def test_a_site_that_is_off_breaks_no_way_that_does_not_lead_through_it(
+    run: Run, wg: Wg, listen: Listen, authority: trustme.CA, tmp_path: Path
+) -> None:
+    site = VPS
+    (tmp_path / "wg0.conf").write_text(f"{CONFIG}\n[Peer]\n# homelab.fabric: cabin\nPublicKey = {site}\n")
+    wg.says("allowed-ips", f"{ROUTER}\t10.100.0.2/32 127.0.0.0/8\n{site}\t10.40.0.0/24\n")
+    ingress = listen(tls(authority))
+    port = listen(passing_on(ingress), ipv6=True)
+    answer = run(peers=["cabin", "mikrotik-gw"], **relay(port, ingress))
+    assert "failed" not in answer, answer["msg"]
+    wg.says("allowed-ips", f"{ROUTER}\t10.100.0.2/32\n{site}\t127.0.0.0/8\n")
+    assert "no handshake with cabin" in run(peers=["cabin", "mikrotik-gw"], **relay(port, ingress))["msg"]
+
+
 def test_a_link_that_comes_up_in_time_is_waited_for(run: Run, wg: Wg, listen: Listen, authority: trustme.CA) -> None:
     wg.says("latest-handshakes", f"{ROUTER}\t0\n")
     ingress, port = listen(tls(authority)), free_port()
