@@ -37,8 +37,8 @@ options:
 notes:
   - C(SaveConfig) is removed from the file, because it would overwrite the file at the next stop.
   - IP forwarding is turned on when it is needed and never turned off.
-  - O(state=absent) leaves the road warriors' register and keys to M(homelab.fabric.wireguard_client), which revokes them
-    with an empty list and O(homelab.fabric.wireguard_client#module:purge).
+  - O(state=absent) leaves the keys and the register of road warriors to M(homelab.fabric.wireguard_client), which
+    revokes them with an empty list and O(homelab.fabric.wireguard_client#module:purge).
   - A firewall that is reloaded with C(flush ruleset), or UFW with C(MANAGE_BUILTINS=yes), drops the rules; the next run
     or a restart of the interface brings them back.
 seealso:
