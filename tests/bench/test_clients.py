@@ -1,52 +1,50 @@
-"""A hundred road warriors against one: the module alone, without Ansible's own part of a run, which is the same."""
+"""A hundred clients in one run against one."""
 
 from __future__ import annotations
 
 import os
 import statistics
-import sys
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.bench.ratios import show
+from tests.integration.clients.hub import give, registered, revoke
+from tests.integration.relay.lab import is_open, lab, play
 
-from tests.integration.linux.hosts import LinuxHost
-
-COMMON: dict[str, Any] = {
-    "interface": "wg0",
-    "endpoint": "203.0.113.10:51820",
-    "pool": ["10.100.0.0/24", "fd00:100::/64"],
-    "networks": ["10.10.0.0/24", "10.30.0.0/24"],
-}
-ROUNDS = 5
+MANY = [f"client{number}" for number in range(100)]
+ROUNDS = 3
 
 
-def seconds(host: LinuxHost, **arguments: Any) -> float:
+def seconds(names: list[str], *, codes: bool, changes: bool) -> float:
+    """Of a run over these clients, as a user waits for it."""
     started = time.perf_counter()
-    host.apply("--module=wireguard_client", **COMMON | arguments)
-    return time.perf_counter() - started
+    run = give(vpn_clients=names, vpn_client_qr=codes).ok()
+    took = time.perf_counter() - started
+    assert bool(run.changed) == changes
+    return took
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_hundred_clients_against_one(capsys: pytest.CaptureFixture[str]) -> None:
-    host = LinuxHost()
-    many = [{"name": f"c{number}"} for number in range(100)]
-    times: dict[str, list[float]] = {"1 new": [], "1 idle": [], "100 new": [], "100 idle": []}
-    try:
-        host.apply(name="wg0", addresses=["10.100.0.1/24", "fd00:100::1/64"], listen_port=51820)
-        for _ in range(ROUNDS):
-            for items, count in ((many[:1], 1), (many, 100)):
-                times[f"{count} new"].append(seconds(host, clients=items))
-                times[f"{count} idle"].append(seconds(host, clients=items))
-                host.apply("--module=wireguard_client", interface="wg0", purge=True)
-    finally:
-        host.end()
-    median = {what: statistics.median(several) for what, several in times.items()}
-    with capsys.disabled():
-        for what in ("new", "idle"):
-            one, hundred = median[f"1 {what}"], median[f"100 {what}"]
-            ratio = f"{hundred / one:.2f} times"
-            print(f"\nwireguard_client, {what}: 100 clients {hundred:.2f} s, 1 client {one:.2f} s: {ratio}")
+def measured(names: list[str], *, codes: bool) -> tuple[float, float]:
+    """Median seconds to make these clients on a hub without any, and of a run with nothing to do."""
+    made, idle = [], []
+    for _round in range(ROUNDS):
+        revoke(*registered())
+        made.append(seconds(names, codes=codes, changes=True))
+        idle.append(seconds(names, codes=codes, changes=False))
+    return statistics.median(made), statistics.median(idle)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the lab needs root")
+@pytest.mark.parametrize("codes", [False, True], ids=["without codes", "with codes"])
+def test_a_hundred_clients(codes: bool) -> None:
+    lab("up")
+    if not is_open():
+        play().ok()
+    one, idle_one = measured(MANY[:1], codes=codes)
+    many, idle_many = measured(MANY, codes=codes)
+    revoke(*registered())
+    shown = "with their codes printed" if codes else "without codes"
+    show(f"100 clients made, {shown} / one", many / one, 3, about=f"{many:.2f} s / {one:.2f} s")
+    idle = f"{idle_many:.2f} s / {idle_one:.2f} s"
+    show("nothing to do for 100 clients / for one", idle_many / idle_one, 1.3, about=idle)
