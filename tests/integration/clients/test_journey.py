@@ -9,7 +9,7 @@ from tests.integration.clients.hub import FOLDER, LIST, clients, configuration, 
 from tests.integration.relay.lab import on, play
 from tests.integration.relay.pings import lost, ping_every_10_ms
 
-DOWNLOAD = 60_000_000  # bytes, half a minute
+DOWNLOAD = 15_000_000  # bytes, half a minute; faster ones fill queues, and those drop pings by themselves
 
 
 @pytest.mark.usefixtures("hub")
@@ -61,7 +61,7 @@ def test_a_download_goes_on(phone: Device, laptop: Device) -> None:
     """A packet or two of it TCP itself drops, to find out how fast it can be: so it has a test of its own."""
     phone.connect(scanned(give().ok().output)[0])
     assert phone.is_at_home()
-    with ping_every_10_ms() as relay, phone.download(DOWNLOAD, "2M") as download:
+    with ping_every_10_ms() as relay, phone.download(DOWNLOAD, "500k") as download:
         come_and_go(laptop)
         assert download.communicate(timeout=120)[0] == str(DOWNLOAD)
     assert lost(relay) == []
@@ -89,7 +89,7 @@ def test_the_list_shows_who_is_there(phone: Device) -> None:
     phone.connect(scanned(give(vpn_client_expires="30d", vpn_client_ip="10.100.0.10").ok().output)[0])
     assert phone.is_at_home()
     shown = play(play=LIST).ok().output
-    table = shown.partition("NAME ")[2].splitlines()
+    table = shown.partition("NAME ")[2].partition("PLAY RECAP")[0].splitlines()
     assert table[1].split()[:3] == ["phone", "10.100.0.10", "split"]
     assert "ours" in table[1]
     assert max(map(len, table)) <= 80
