@@ -71,8 +71,8 @@ def parts() -> Iterator[Part]:
         for action in ("unit", "sanity"):
             command = ["tests/sanity/core", core, python, action]
             yield Part(f"core-{core}-{action}", "sanity", command, skip=skip, needs=venv)
-    # The scenarios begin with a lab booted afresh and leave it to the integration tests; main() removes it. What molecule
-    # remembers of an earlier run, whose lab is gone, would make it skip the boot.
+    # The scenarios begin with a lab booted afresh and leave it to the integration tests; main() removes it. What
+    # molecule remembers of an earlier run, whose lab is gone, would make it skip the boot.
     scenarios = f"{BIN}/molecule reset && exec {BIN}/molecule test --all --destroy=never"
     yield Part("molecule", "molecule", ["bash", "-c", scenarios], uses_lab=True)
     lab = Part("lab-up", "lab", ["tests/lab/lab", "up"], uses_lab=True)
