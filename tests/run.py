@@ -1,7 +1,7 @@
 """Run the test suite: ``tests/run.py all``, one group of its parts (``lint``, ``sanity`` …) or one part by its name.
 
-``--list`` shows them. Parts that touch the lab follow each other; the others run beside them. A part's output goes to
-``.build/logs`` and is shown when the part fails. The last line counts parts. Exit status: 0 when none failed.
+``--list`` shows them. They run one after another. A part's output goes to ``.build/logs`` and is shown when it fails.
+The last line counts parts. Exit status: 0 when none failed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -86,7 +84,6 @@ class Runner:
 
     def __init__(self, stream: bool) -> None:
         self.stream = stream
-        self.speaking = threading.Lock()
         self.stopped = False
         self.children: set[subprocess.Popen[bytes]] = set()
         self.environment = os.environ | {
@@ -97,8 +94,7 @@ class Runner:
         }
 
     def say(self, text: str) -> None:
-        with self.speaking:
-            print(text, flush=True)
+        print(text, flush=True)
 
     def run_all(self, several: list[Part]) -> None:
         for part in several:
@@ -132,7 +128,7 @@ class Runner:
     def _execute(self, part: Part) -> int:
         with part.log.open("wb") as log:
             child = subprocess.Popen(
-                part.command if part.uses_lab else ["nice", *part.command],  # the lab's packets go first
+                part.command,
                 cwd=ROOT,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -200,21 +196,19 @@ def main() -> int:
         return 0
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    in_lab = [part for part in chosen if part.uses_lab]
-    keep_lab = not in_lab or "all" not in options.part or lab_is_up()
+    uses_lab = any(part.uses_lab for part in chosen)
+    keep_lab = not uses_lab or "all" not in options.part or lab_is_up()
     runner = Runner(stream=len(chosen) == 1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with ThreadPoolExecutor(1) as second_lane:
-        try:
-            lab_lane = second_lane.submit(runner.run_all, in_lab)
-            runner.run_all([part for part in chosen if not part.uses_lab])
-            lab_lane.result()
-        except BaseException:
-            runner.stop()
-            raise
-        finally:
-            if not keep_lab:
-                subprocess.run([ROOT / "tests/lab/lab", "down"], cwd=ROOT, check=False)
+    try:
+        # One after another: beside other work on two cores a ping every 10 ms loses packets by itself.
+        runner.run_all(chosen)
+    except BaseException:
+        runner.stop()
+        raise
+    finally:
+        if not keep_lab:
+            subprocess.run([ROOT / "tests/lab/lab", "down"], cwd=ROOT, check=False)
     count = {result: sum(part.result == result for part in chosen) for result in ("ok", "failed", "skipped")}
     print("", *table(chosen), f"{time.monotonic() - started:.0f} s in all; logs in .build/logs", sep="\n")
     skipped = f", {count['skipped']} skipped" if count["skipped"] else ""
