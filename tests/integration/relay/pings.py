@@ -19,7 +19,9 @@ def ping_every_10_ms(host: str = "vps-relay", target: str = INGRESS) -> Iterator
     """Fills the list with ping's output at the end."""
     line: list[str | Path] = [LAB, "exec", host, "--", "ping", "-n", "-i", "0.01", "-W", "2", target]
     output: list[str] = []
-    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, start_new_session=True) as ping:
+    with subprocess.Popen(
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as ping:
         assert ping.stdout
         output.append(ping.stdout.readline())
         try:
