@@ -54,7 +54,7 @@ class Wanted(NamedTuple):
     files: dict[str, str]
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
     """Prints QR codes, writes them to files, and returns everything about them but the content."""
 
     _supports_check_mode = True
