@@ -74,6 +74,12 @@ class PfSense:
         )
         return Outcome(done.returncode, done.stdout, done.stderr)
 
+    def boot(self) -> None:
+        """Power on: the interfaces of config.xml get their addresses, WireGuard starts if config.xml says so."""
+        done = self.php("", str(PHP / "double/rc.bootup.php"))
+        assert done.status == 0, done
+        self.settle()
+
     def value(self, expression: str, *includes: str) -> Any:
         """The value of a PHP expression, through JSON; fails with the script's output."""
         lines = [f"require_once('{include}');" for include in ("config.inc", *includes)]
