@@ -86,6 +86,9 @@ function double_wg_program($words) {
 		echo base64_encode(random_bytes(32)), "\n";
 	} elseif ($verb == 'pubkey') {
 		echo double_public_key(trim(stream_get_contents(STDIN))), "\n";
+	} elseif ($verb == 'syncconf') {
+		$shown = str_replace(double_path(''), '', $what);
+		return double_say(kernel_run("wg syncconf {$name} {$shown}", 'sync', $name, $what));
 	} elseif ($words == ['show', 'interfaces']) {
 		echo implode(' ', array_keys($tunnels)), "\n";
 	} elseif ($verb == 'show' && $what == 'dump' && $name == 'all') {
@@ -98,7 +101,7 @@ function double_wg_program($words) {
 		}
 		double_dump_tunnel($tunnels[$name], '');
 	} else {
-		return double_say([1, 'the double knows: wg show IF|all dump, show interfaces, genkey, genpsk, pubkey']);
+		return double_say([1, 'the double knows: wg show IF|all dump, show interfaces, syncconf, genkey, genpsk, pubkey']);
 	}
 	return 0;
 }
