@@ -226,7 +226,10 @@ _INTERFACE_NAMES: Mapping[str, tuple[str, str]] = {
         r"wgclient[1-5]?|wgserver",
         "GL.iNet's firmware names its interfaces itself: wgclient1 to wgclient5, or wgserver",
     ),
-    "pfsense": (r"tun_wg(0|[1-9][0-9]{0,4})", "pfSense names its tunnels tun_wg0, tun_wg1, …"),
+    "pfsense": (
+        r"tun_wg(0|[1-9][0-9]{0,4})?",
+        "pfSense names its tunnels tun_wg0, tun_wg1, …; tun_wg is found by description",
+    ),
     "routeros": (r"(?![!*])[!-~]([ -~]{0,62}[!-~])?", "use up to 64 printable ASCII characters, '!' and '*' not first"),
 }
 DEVICES = tuple(_INTERFACE_NAMES)

@@ -1,0 +1,194 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""pfSense's configuration as the script of pfsense_php.py reads it: what is whose, and what it says as a Tunnel.
+
+Pure: no I/O. An object is ours when its description begins with the marker, the tunnel's name included where several
+tunnels could own one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import zlib
+from typing import Any, Iterable, Mapping
+
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    Endpoint,
+    Secret,
+    TunnelError,
+    parse_host,
+    sorted_prefixes,
+)
+
+Item = Mapping[str, Any]
+
+AUTO = "tun_wg"  # instead of a name with a number: the tunnel is found by its description
+FIRST_PORT = 51820
+_TRACKERS = (1200000000, 300000000)  # first, and how many: unix times of years in which nobody clicks any more
+
+
+class Firewall:
+    """What was read of one firewall, for the tunnel that is asked for (by name, or by description if it is AUTO)."""
+
+    def __init__(self, dump: Mapping[str, Any], asked: str, description: str) -> None:
+        self.dump = dump
+        self.interfaces: dict[str, Item] = dict(dump["interfaces"])
+        tunnels: list[Item] = dump["tunnels"]
+        self.descr = MARKER + (description or asked)
+        if asked == AUTO:
+            found = [tunnel for tunnel in tunnels if tunnel.get("descr") == self.descr]
+            self.name = str(found[0]["name"]) if found else _free_name(tunnels)
+        else:
+            found = [tunnel for tunnel in tunnels if tunnel.get("name") == asked]
+            self.name = asked
+        self.tunnel: Item | None = found[0] if found else None
+        self.others = [tunnel for tunnel in tunnels if tunnel.get("name") != self.name]
+        self.peers: list[Item] = [peer for peer in dump["peers"] if peer.get("tun") == self.name]
+        self.marker = f"{MARKER}{self.name}: "
+        """What the description of gateways, routes and rules begins with."""
+
+    @property
+    def assigned(self) -> str | None:
+        """The interface (opt1, …) that the tunnel is assigned to."""
+        return next((key for key, item in self.interfaces.items() if item.get("if") == self.name), None)
+
+    @property
+    def live(self) -> Mapping[str, Any] | None:
+        """The running interface: public_key, listen_port, peers by public key."""
+        found = self.dump["live"].get(self.name)
+        return found if isinstance(found, Mapping) else None
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a run was cut short between writing and applying."""
+        return self.name in self.dump["unfinished"]
+
+    def owned(self, items: Iterable[Item]) -> list[Item]:
+        return [item for item in items if str(item.get("descr", "")).startswith(self.marker)]
+
+    def purpose(self, item: Item) -> str:
+        """What an object of ours is for: the rest of its description."""
+        return str(item["descr"])[len(self.marker) :]
+
+    def free_port(self) -> int:
+        taken = {str(tunnel.get("listenport")) for tunnel in self.others}
+        return next(port for port in range(FIRST_PORT, 65536) if str(port) not in taken)
+
+    def interface(self, name: str, argument: str) -> str:
+        """The key (wan, lan, opt1, …) of an interface given by key, description or device, in any case."""
+        for key, item in self.interfaces.items():
+            if name.lower() in (key, str(item.get("descr", "")).lower(), item.get("if")):
+                return key
+        known = ", ".join(f"{key} ({item.get('descr') or key.upper()})" for key, item in self.interfaces.items())
+        raise TunnelError(argument, f"this firewall has no interface {name}", f"name one of {known}")
+
+    def networks(self) -> dict[str, str]:
+        """The fixed networks of the other interfaces that are on: prefix → interface."""
+        found = {}
+        for key, item in self.interfaces.items():
+            if item.get("if") != self.name and "enable" in item:
+                for address in addresses_of(item):
+                    found[str(ipaddress.ip_interface(address).network)] = key
+        return found
+
+
+def _free_name(tunnels: Iterable[Item]) -> str:
+    taken = {tunnel.get("name") for tunnel in tunnels}
+    return next(f"{AUTO}{number}" for number in range(32768) if f"{AUTO}{number}" not in taken)
+
+
+def rows(container: Any) -> list[Item]:
+    """The rows of <addresses> or <allowedips>; one that is empty is read as a text."""
+    found = container.get("row") if isinstance(container, Mapping) else None
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+
+
+def prefixes_of(container: Any) -> tuple[str, ...]:
+    """The rows in normal form; what is no prefix is left out."""
+    found = []
+    for row in rows(container):
+        try:
+            found.append(str(ipaddress.ip_network(f"{row.get('address')}/{row.get('mask')}", strict=False)))
+        except ValueError:
+            continue
+    return sorted_prefixes(found)
+
+
+def addresses_of(interface: Item) -> tuple[str, ...]:
+    """The fixed addresses of an interface; ``dhcp`` and its like are left out."""
+    found = []
+    for address, length in (("ipaddr", "subnet"), ("ipaddrv6", "subnetv6")):
+        try:
+            found.append(str(ipaddress.ip_interface(f"{interface.get(address)}/{interface.get(length)}")))
+        except ValueError:
+            continue
+    return sorted_prefixes(found)
+
+
+def peer_of(item: Item) -> Peer:
+    """The peer that an item holds, in normal form."""
+    descr, key, psk = str(item.get("descr", "")), str(item.get("publickey", "")), str(item.get("presharedkey") or "")
+    ours = descr.startswith(MARKER)
+    # A peer that somebody else switched off claims no address.
+    resting = not ours and item.get("enabled") != "yes"
+    return Peer(
+        name=descr[len(MARKER) :] if ours else descr or key,
+        public_key=key,
+        preshared_key=Secret(psk) if psk else None,
+        endpoint=_endpoint(item),
+        allowed_ips=() if resting else prefixes_of(item.get("allowedips")),
+        keepalive=number(item.get("persistentkeepalive")),
+        ours=ours,
+    )
+
+
+def _endpoint(item: Item) -> Endpoint | None:
+    host = str(item.get("endpoint") or "")
+    if not host:
+        return None
+    try:
+        host = parse_host(host, "endpoint")
+    except TunnelError:
+        pass  # somebody else's: shown as it is
+    return Endpoint(host, number(item.get("port")) or FIRST_PORT)
+
+
+def number(value: Any) -> int:
+    text = str(value or "")
+    return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else 0
+
+
+def live_prefixes(peer: Item) -> tuple[str, ...]:
+    text = str(peer.get("allowed_ips", "")).replace("(none)", "")
+    return sorted_prefixes(str(ipaddress.ip_network(prefix)) for prefix in text.split(",") if prefix)
+
+
+def live_peer(peer: Item, now: int) -> dict[str, Any]:
+    """How a peer is: see converge.Backend.live."""
+    endpoint, handshake = str(peer.get("endpoint", "")), number(peer.get("handshake"))
+    return {
+        "endpoint": endpoint if endpoint not in ("", "(none)") else None,
+        "handshake_age": max(0, now - handshake) if handshake else None,
+        "received": number(peer.get("received")),
+        "sent": number(peer.get("sent")),
+    }
+
+
+def is_tracker(value: Any, descr: str) -> bool:
+    """Whether this is the number of a rule with this description: a copy that a person made has another."""
+    return 0 <= number(value) - _first_tracker(descr) < 16
+
+
+def tracker(descr: str, taken: Iterable[Any]) -> str:
+    """A rule's number, the same in every run."""
+    used = {str(item) for item in taken}
+    first = _first_tracker(descr)
+    return next(str(found) for found in range(first, first + 16) if str(found) not in used)
+
+
+def _first_tracker(descr: str) -> int:
+    first, count = _TRACKERS
+    return first + zlib.crc32(descr.encode("utf-8")) % count

@@ -1,0 +1,323 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What pfSense needs around a tunnel: the interface that it is assigned to, gateways and static routes.
+
+Pure: what was read in, edits out. Rules and outbound NAT are in pfsense_rules.py.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import Firewall, Item
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import DEFAULT_MTU, Edit, change, setting
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    TunnelError,
+    covers,
+    parse_host,
+    sorted_prefixes,
+)
+
+GATEWAYS, ROUTES = "gateways/gateway_item", "staticroutes/route"
+_FAMILY = {4: "inet", 6: "inet6"}
+# What names of pf itself an interface may not have; those of its own kind end with a number.
+_RESERVED = frozenset(
+    "all any anchor antispoof block drop icmp icmp6 in inet inet6 interface label lan log match nat no on out pass "
+    "port proto quick rdr reply route self set state table tag tcp to udp wan wireguard".split()
+)
+
+
+class Options(NamedTuple):
+    """The arguments that only pfSense has; see the module's documentation."""
+
+    interface_name: str = ""
+    wan_interfaces: tuple[str, ...] = ("wan",)
+    nat_interfaces: tuple[str, ...] = ()
+    gateways: Mapping[str, Sequence[str]] = {}
+
+
+class Routing(NamedTuple):
+    """Edits of gateways and routes, what of the target is in effect, and prefixes to take out of the routing table."""
+
+    edits: list[Edit]
+    served: tuple[str, ...]
+    gone: list[str]
+
+
+def interface_key(firewall: Firewall) -> str:
+    """The interface that the tunnel is assigned to, or will be: the first free number."""
+    taken = firewall.interfaces
+    free = next(f"opt{number}" for number in range(1, 4096) if f"opt{number}" not in taken)
+    return firewall.assigned or free
+
+
+def plan_interface(firewall: Firewall, target: Tunnel, options: Options) -> list[Edit]:
+    """The assignment. The MTU is always written: without it pfSense sets 1500 on the tunnel."""
+    key = interface_key(firewall)
+    item = firewall.interfaces.get(key)
+    mtu = str(target.mtu or DEFAULT_MTU)
+    wanted: dict[str, Any] = {
+        "descr": _interface_name(firewall, options, item),
+        "if": firewall.name,
+        "enable": "",
+        "mtu": mtu,
+        "mss": mtu,  # pfSense takes off the headers itself
+        **dict.fromkeys(("ipaddr", "subnet", "ipaddrv6", "subnetv6")),
+    }
+    for address in target.addresses:
+        host, bits = address.split("/")
+        first, second = ("ipaddrv6", "subnetv6") if ":" in host else ("ipaddr", "subnet")
+        if wanted[first]:
+            raise TunnelError(
+                "addresses", "pfSense holds one IPv4 and one IPv6 address on an interface", f"leave {address} out"
+            )
+        wanted.update({first: host, second: bits})
+    if item is None:
+        wanted["spoofmac"] = ""
+    _check_addresses(firewall, target)
+    return change(f"interfaces/{key}", None, item, wanted, f"interface {key}", **{"if": firewall.name})
+
+
+def _interface_name(firewall: Firewall, options: Options, item: Item | None) -> str:
+    name = options.interface_name or str((item or {}).get("descr") or "") or firewall.name.replace("tun_", "").upper()
+    remedy = "choose another one with up to 22 letters, digits and '_'"
+    low = name.lower()
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,22}", name) or name.isdigit() or low.startswith("pkg_") or low in _RESERVED:
+        raise TunnelError("interface_name", f"{name!r} cannot be the name of an interface on pfSense", remedy)
+    taken = {str(i.get("descr") or key).lower(): f"interface {key}" for key, i in firewall.interfaces.items()}
+    if item is not None:
+        taken.pop(str(item.get("descr") or firewall.assigned).lower(), None)
+    taken.update({str(group.get("ifname")).lower(): "an interface group" for group in firewall.dump["groups"]})
+    taken.update({str(alias).lower(): "an alias" for alias in firewall.dump["aliases"]})
+    if low in taken:
+        raise TunnelError("interface_name", f"{name} is the name of {taken[low]} already", remedy)
+    return name
+
+
+def _check_addresses(firewall: Firewall, target: Tunnel) -> None:
+    networks = firewall.networks()
+    for argument, prefixes in (("addresses", target.addresses), ("routes", target.routes or ())):
+        for prefix in prefixes:
+            own = str(ipaddress.ip_interface(prefix).network)
+            for network, key in networks.items():
+                # A wider route is none of the connected network's business, whose own route is narrower.
+                if covers(network, own) or (argument == "addresses" and covers(own, network)):
+                    raise TunnelError(
+                        argument,
+                        f"{prefix} overlaps {network} on {key} of this firewall",
+                        "renumber one of the two, or leave it out",
+                    )
+
+
+def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) -> Routing:
+    """Gateways and static routes; one to the same place that somebody else made is used and left alone."""
+    dump, key = firewall.dump, interface_key(firewall)
+    gateways: list[Item] = list(dump["gateways"])
+    mine = firewall.owned(gateways)
+    own_routes = firewall.owned(dump["routes"])
+    ways = _ways(firewall, target, options) if target else {}
+    names: dict[tuple[str, int], str] = {}
+    edits: list[Edit] = []
+    moved: set[str] = set()
+    for (peer, version), address in ways.items():
+        name, found = _gateway(firewall, gateways, mine, peer, version, address, key, names.values())
+        names[peer, version] = name
+        wanted = {
+            "interface": key,
+            "gateway": address,
+            "name": name,
+            "weight": "1",
+            "ipprotocol": _FAMILY[version],
+            "descr": firewall.marker + peer,
+        }
+        if found is not None and found not in mine:
+            continue
+        new = change(GATEWAYS, {"name": name}, found, wanted, f"gateway {name}")
+        moved |= {name} if new else set()
+        edits += new
+    if edits:
+        edits = _pins(firewall, {version for _peer, version in ways}) + edits
+    served, gone = [], []
+    for route in (target.routes or ()) if target else ():
+        version = 6 if ":" in route else 4
+        gateway = names[_carrier(target, route, ways, version), version] if target else ""
+        steps, ok = _plan_route(firewall, route, gateway, names.values())
+        before = next((item for item in own_routes if item.get("network") == route), None)
+        gone += [route] if before is not None and (steps or gateway in moved) else []
+        served += [route] if ok and gateway not in moved else []
+        edits += steps
+    wanted_routes = set((target.routes or ()) if target else ())
+    for item in own_routes:
+        network = str(item.get("network"))
+        if network not in wanted_routes:
+            gone.append(network)
+            served.append(network)
+            find = {"network": network, "descr": str(item["descr"])}
+            edits += change(ROUTES, find, item, None, f"route {network}")
+    for item in mine:
+        if item.get("name") not in names.values():
+            find = {"name": str(item.get("name"))}
+            edits += change(GATEWAYS, find, item, None, f"gateway {item.get('name')}")
+    return Routing(edits, sorted_prefixes(prefix for prefix in served if "/" in prefix), gone)
+
+
+def _ways(firewall: Firewall, target: Tunnel, options: Options) -> dict[tuple[str, int], str]:
+    """The tunnel address of each peer that a route goes through, by its name and IP version."""
+    addresses: dict[tuple[str, int], str] = {}
+    for peer in target.peers:
+        for address in _peer_addresses(peer, target, options):
+            addresses.setdefault((peer.name, 6 if ":" in address else 4), address)
+    ways = {}
+    for route in target.routes or ():
+        version = 6 if ":" in route else 4
+        carrier = _carrier(target, route, addresses, version)
+        ways[carrier, version] = addresses[carrier, version]
+    for (name, _version), address in ways.items():
+        if not any(covers(network, address) for network in target.addresses):
+            raise TunnelError(
+                "gateways",
+                f"{address}, the tunnel address of {name}, lies in no network of {firewall.name}",
+                "give `addresses` the length of the tunnel's network, such as 10.100.0.2/24",
+            )
+    return ways
+
+
+def _peer_addresses(peer: Peer, target: Tunnel, options: Options) -> Iterable[str]:
+    given = options.gateways.get(peer.name) or ()
+    if given:
+        return [parse_host(str(address), "gateways") for address in given]
+    own = {address.partition("/")[0] for address in target.addresses}
+    hosts = [prefix.partition("/")[0] for prefix in peer.allowed_ips if prefix.endswith(("/32", "/128"))]
+    return [host for host in hosts if host not in own and any(covers(network, host) for network in target.addresses)]
+
+
+def _carrier(target: Tunnel | None, route: str, known: Mapping[tuple[str, int], str], version: int) -> str:
+    """The peer that a route leads to. WireGuard itself goes by allowed IPs, pfSense wants a next hop."""
+    peers = target.peers if target else ()
+    leading = [peer.name for peer in peers if any(covers(p, route) or covers(route, p) for p in peer.allowed_ips)]
+    exact = [peer.name for peer in peers if any(covers(prefix, route) for prefix in peer.allowed_ips)]
+    for name in exact + leading:
+        if (name, version) in known:
+            return name
+    who = ", ".join(exact or leading) or "the peer that it leads to"
+    raise TunnelError(
+        "routes",
+        f"{route} needs a gateway, and no IPv{version} tunnel address of {who} is known",
+        "put it into the peer's allowed_ips as a /32 or /128, or into `gateways`",
+    )
+
+
+def _gateway(
+    firewall: Firewall,
+    gateways: Sequence[Item],
+    mine: Sequence[Item],
+    peer: str,
+    version: int,
+    address: str,
+    key: str,
+    used: Iterable[str],
+) -> tuple[str, Item | None]:
+    """The gateway for a peer: ours, somebody else's to the same place, or the name of a new one."""
+    for item in mine:
+        if firewall.purpose(item) == peer and item.get("ipprotocol") == _FAMILY[version]:
+            return str(item["name"]), item
+    for item in gateways:
+        if item.get("gateway") == address and item not in mine:
+            if item.get("interface") == key and firewall.assigned:
+                return str(item.get("name")), item
+            raise TunnelError(
+                "gateways", f"{address} is the address of the gateway {item.get('name')} already", "remove that one"
+            )
+    taken = {str(item.get("name")).lower() for item in gateways} | {name.lower() for name in used}
+    base = "WG_" + re.sub(r"[^A-Za-z0-9]", "_", peer)[:22] + ("_6" if version == 6 else "")
+    names = (base + (f"_{number}" if number else "") for number in range(1000))
+    return next(name for name in names if name.lower() not in taken), None
+
+
+def _pins(firewall: Firewall, versions: Iterable[int]) -> list[Edit]:
+    """With an automatic default gateway, one into a tunnel would be a candidate: the present one is named."""
+    edits: list[Edit] = []
+    for version in sorted(versions):
+        if firewall.dump["default_gateways"][_FAMILY[version]] == "":
+            at = f"gateways/defaultgw{version}"
+            edits += setting(at, "", _default_gateway(firewall, version), f"default gateway IPv{version} pinned")
+    return edits
+
+
+def _default_gateway(firewall: Firewall, version: int) -> str:
+    """The name of the gateway that automatic means now; ``-`` is none."""
+    address, chosen = ("ipaddrv6", "gatewayv6") if version == 6 else ("ipaddr", "gateway")
+    family = [item for item in firewall.dump["gateways"] if item.get("ipprotocol") == _FAMILY[version]]
+    others = [str(item.get("name")) for item in family if item not in firewall.owned(family)]
+    given = [str(item.get(chosen)) for item in firewall.interfaces.values() if item.get(chosen) in others]
+    # pfSense names the gateways that a provider hands out after the interface.
+    kinds = {"dhcp": "_DHCP", "dhcp6": "_DHCP6", "pppoe": "_PPPOE"}
+    handed = [
+        (str(item.get("descr") or key).upper() + kinds[str(item.get(address))], key)
+        for key, item in firewall.interfaces.items()
+        if item.get(address) in kinds and "enable" in item
+    ]
+    found = list(dict.fromkeys(given + [name for name, _key in handed]))
+    if len(found) == 1:
+        return found[0]
+    strange = [key for key, item in firewall.interfaces.items() if item.get(address) in ("slaac", "6rd", "6to4")]
+    if not found and not strange and not others and version == 6:
+        return "-"
+    raise TunnelError(
+        "routes",
+        f"the default gateway IPv{version} of this firewall is automatic, and a gateway into the tunnel could become it",
+        "choose one in System > Routing > Gateways > Default gateway",
+    )
+
+
+def _plan_route(firewall: Firewall, route: str, gateway: str, names: Iterable[str]) -> tuple[list[Edit], bool]:
+    """The edit of one route, and whether there was nothing to do."""
+    into = {item.get("name") for item in firewall.dump["gateways"] if item.get("interface") == firewall.assigned}
+    descr = firewall.marker + "route"
+    before = None
+    for item in firewall.dump["routes"]:
+        if item.get("network") != route:
+            continue
+        if item.get("descr") == descr:
+            before = item
+        elif "disabled" not in item and firewall.assigned and item.get("gateway") in into:
+            return [], True
+        elif "disabled" not in item:
+            raise TunnelError(
+                "routes",
+                f"{route} has a static route through {item.get('gateway')} already",
+                "remove that one in System > Routing > Static Routes, or leave the prefix out",
+            )
+    wanted = {"network": route, "gateway": gateway, "descr": descr, "disabled": None}
+    edits = change(ROUTES, {"network": route, "descr": descr}, before, wanted, f"route {route}")
+    return edits, not edits
+
+
+def check_unused(firewall: Firewall) -> None:
+    """What leans on an interface that shall go and is not ours stops it: pfSense would leave it dangling."""
+    key = firewall.assigned
+    if key is None:
+        return
+    dump = firewall.dump
+    gateways = [item for item in dump["gateways"] if item.get("interface") == key]
+    mine = firewall.owned(gateways)
+    names = {item.get("name") for item in gateways}
+    users = [f"gateway {item.get('name')}" for item in gateways if item not in mine]
+    users += [
+        f"route {item.get('network')}"
+        for item in dump["routes"]
+        if item.get("gateway") in names and item not in firewall.owned(dump["routes"])
+    ]
+    for what, items in (("rule", dump["rules"]), ("outbound NAT rule", dump["nat_rules"])):
+        here = [item for item in items if key in str(item.get("interface", "")).split(",")]
+        users += [f"{what} {item.get('descr') or item.get('tracker')!r}" for item in here if not firewall.owned([item])]
+    groups = [group for group in dump["groups"] if key in str(group.get("members") or "").split()]
+    users += [f"interface group {group.get('ifname')}" for group in groups]
+    bridges = [bridge for bridge in dump["bridges"] if key in str(bridge.get("members") or "").split(",")]
+    users += [f"bridge {bridge.get('bridgeif')}" for bridge in bridges]
+    if users:
+        raise TunnelError("state", f"{', '.join(users)} on {key} is not of our making", "remove it first")
