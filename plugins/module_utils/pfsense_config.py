@@ -9,6 +9,7 @@ tunnels could own one.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import zlib
@@ -108,24 +109,23 @@ def rows(container: Any) -> list[Item]:
 
 def prefixes_of(container: Any) -> tuple[str, ...]:
     """The rows in normal form; what is no prefix is left out."""
-    found = []
-    for row in rows(container):
-        try:
-            found.append(str(ipaddress.ip_network(f"{row.get('address')}/{row.get('mask')}", strict=False)))
-        except ValueError:
-            continue
-    return sorted_prefixes(found)
+    return sorted_prefixes(
+        str(network.network) for row in rows(container) for network in _parsed(row.get("address"), row.get("mask"))
+    )
 
 
 def addresses_of(interface: Item) -> tuple[str, ...]:
     """The fixed addresses of an interface; ``dhcp`` and its like are left out."""
-    found = []
-    for address, length in (("ipaddr", "subnet"), ("ipaddrv6", "subnetv6")):
-        try:
-            found.append(str(ipaddress.ip_interface(f"{interface.get(address)}/{interface.get(length)}")))
-        except ValueError:
-            continue
-    return sorted_prefixes(found)
+    pairs = (("ipaddr", "subnet"), ("ipaddrv6", "subnetv6"))
+    return sorted_prefixes(str(one) for a, b in pairs for one in _parsed(interface.get(a), interface.get(b)))
+
+
+def _parsed(address: Any, length: Any) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
+    """The address in a list, or an empty one."""
+    try:
+        return [ipaddress.ip_interface(f"{address}/{length}")]
+    except ValueError:
+        return []
 
 
 def peer_of(item: Item) -> Peer:
@@ -149,10 +149,8 @@ def _endpoint(item: Item) -> Endpoint | None:
     host = str(item.get("endpoint") or "")
     if not host:
         return None
-    try:
+    with contextlib.suppress(TunnelError):  # somebody else's: shown as it is
         host = parse_host(host, "endpoint")
-    except TunnelError:
-        pass  # somebody else's: shown as it is
     return Endpoint(host, number(item.get("port")) or FIRST_PORT)
 
 

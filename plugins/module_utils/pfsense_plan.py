@@ -65,7 +65,7 @@ def _same(before: Any, wanted: Any) -> bool:
     if isinstance(before, Mapping) and isinstance(wanted, Mapping):
         return before.keys() == wanted.keys() and all(_same(before[key], wanted[key]) for key in wanted)
     if before is None or wanted is None or isinstance(before, (Mapping, list)) or isinstance(wanted, (Mapping, list)):
-        return before == wanted
+        return bool(before == wanted)
     return str(before) == str(wanted)
 
 
@@ -98,7 +98,7 @@ def address_rows(prefixes: Sequence[str], before: Any) -> Any:
 
 
 def plan_tunnel(firewall: Firewall, target: Tunnel) -> list[Edit]:
-    """The package's settings, the tunnel, and its peers; those that leave come first, so that their prefixes are free."""
+    """The package's settings, the tunnel, and its peers; those that leave come first, so their prefixes are free."""
     settings, tunnel = firewall.dump["settings"], firewall.tunnel
     edits: list[Edit] = []
     if settings.get("enable") not in ("on", "yes"):

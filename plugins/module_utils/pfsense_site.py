@@ -25,9 +25,9 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 GATEWAYS, ROUTES = "gateways/gateway_item", "staticroutes/route"
 _FAMILY = {4: "inet", 6: "inet6"}
 # What names of pf itself an interface may not have; those of its own kind end with a number.
-_RESERVED = frozenset(
-    "all any anchor antispoof block drop icmp icmp6 in inet inet6 interface label lan log match nat no on out pass "
-    "port proto quick rdr reply route self set state table tag tcp to udp wan wireguard".split()
+_RESERVED = re.compile(
+    r"all|any|anchor|antispoof|block|drop|icmp6?|in|inet6?|interface|label|lan|log|match|nat|no|on|out|pass|port|proto"
+    r"|quick|rdr|reply|route|self|set|state|table|tag|tcp|to|udp|wan|wireguard"
 )
 
 
@@ -86,7 +86,7 @@ def _interface_name(firewall: Firewall, options: Options, item: Item | None) -> 
     name = options.interface_name or str((item or {}).get("descr") or "") or firewall.name.replace("tun_", "").upper()
     remedy = "choose another one with up to 22 letters, digits and '_'"
     low = name.lower()
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,22}", name) or name.isdigit() or low.startswith("pkg_") or low in _RESERVED:
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,22}", name) or name.isdigit() or low.startswith("pkg_") or _RESERVED.fullmatch(low):
         raise TunnelError("interface_name", f"{name!r} cannot be the name of an interface on pfSense", remedy)
     taken = {str(i.get("descr") or key).lower(): f"interface {key}" for key, i in firewall.interfaces.items()}
     if item is not None:
@@ -269,7 +269,7 @@ def _default_gateway(firewall: Firewall, version: int) -> str:
         return "-"
     raise TunnelError(
         "routes",
-        f"the default gateway IPv{version} of this firewall is automatic, and a gateway into the tunnel could become it",
+        f"the default gateway IPv{version} of this firewall is automatic: one into the tunnel could become it",
         "choose one in System > Routing > Gateways > Default gateway",
     )
 

@@ -11,11 +11,17 @@ from pathlib import Path
 
 from . import certificates, image, machine, programs
 from .network import BY_NAME, HOSTS, RESOLVER, SSH_PORT, Host
-from .paths import SECRETS, SSH, STATE, TLS, host_dir
+from .paths import LAB, SECRETS, SSH, STATE, TLS, host_dir
 
 USER_KEY = SSH / "id_ed25519"
 HOST_KEY = SSH / "ssh_host_ed25519_key"
+PFSENSE_KEY = SSH / "pfsense_ssh_host_ed25519_key"
 KNOWN_HOSTS = SSH / "known_hosts"
+
+# pfSense sets its addresses itself; these are those of its config.xml.
+PFSENSE_CONFIG = LAB / "pfsense_double/factory.xml"
+PFSENSE_ADDRESSES = ("203.0.113.90", "2001:db8:113::90")
+PFSENSE_VERSION = "2.7.2-RELEASE"
 
 
 def furnish_lab(say: Callable[[str], None]) -> None:
@@ -23,7 +29,6 @@ def furnish_lab(say: Callable[[str], None]) -> None:
     made = STATE / "made"
     if made.exists():
         return
-    base = image.build(say)
     for directory in (SSH, SECRETS, TLS, STATE / "hosts"):
         shutil.rmtree(directory, ignore_errors=True)
     for directory in (SSH, SECRETS, STATE / "hosts"):
@@ -31,29 +36,55 @@ def furnish_lab(say: Callable[[str], None]) -> None:
     certificates.make()
     for path in (programs.ROUTEROS_PASSWORD, programs.CLOUDFLARE_TOKEN):
         write(path, secrets.token_hex(20) + "\n", mode=0o600)
-    for path, comment in ((USER_KEY, "homelab.fabric lab"), (HOST_KEY, "vps-relay")):
+    for path, comment in ((USER_KEY, "homelab.fabric lab"), (HOST_KEY, "vps-relay"), (PFSENSE_KEY, "pfsense")):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True)
-    public = " ".join(HOST_KEY.with_suffix(".pub").read_text().split()[:2])
     vps = BY_NAME["vps-relay"]
     names = [vps.name, *(address.partition("/")[0] for address in vps.ports[0].addresses)]
-    write(KNOWN_HOSTS, "".join(f"[{name}]:{SSH_PORT} {public}\n" for name in names))
+    known = [(f"[{name}]:{SSH_PORT}", HOST_KEY) for name in names]
+    known += [(name, PFSENSE_KEY) for name in ("pfsense", *PFSENSE_ADDRESSES)]
+    write(KNOWN_HOSTS, "".join(f"{name} {public_key(key)}\n" for name, key in known))
     for host in HOSTS:
         host_dir(host.name).mkdir()
         if host.is_machine:
-            furnish_machine(host, base)
+            furnish_machine(host)
+        elif host.has_disk:
+            furnish_pfsense(host)
         else:
             furnish_namespace(host)
     made.touch()
 
 
-def furnish_machine(host: Host, base: Path) -> None:
-    """The VPS as its provider hands it over: root's key, and sshd on the port that its owner chose."""
+def public_key(key: Path) -> str:
+    return " ".join(key.with_suffix(".pub").read_text().split()[:2])
+
+
+def give_image(host: Host, say: Callable[[str], None]) -> None:
+    """What lies below the host's disk, when it is switched on for the first time."""
     # A lab keeps its image for life: whoever changes image.py meanwhile does not change a disk that is in use.
-    machine.image(host).symlink_to(base)
+    if not machine.image(host).is_symlink():
+        machine.image(host).symlink_to(image.build(image.IMAGES[str(host.program)], say))
+
+
+def furnish_machine(host: Host) -> None:
+    """The VPS as its provider hands it over: root's key, and sshd on the port that its owner chose."""
     root = host_dir(host.name) / "disk/upper"
     common_files(host, root / "etc")
-    write(root / "etc/ssh/sshd_config.d/lab.conf", f"Port {SSH_PORT}\nPasswordAuthentication no\n")
-    copy(HOST_KEY, root / "etc/ssh" / HOST_KEY.name, mode=0o600)
+    admit_root(root, HOST_KEY, f"Port {SSH_PORT}\n")
+
+
+def furnish_pfsense(host: Host) -> None:
+    """pfSense after its first setup by hand: interfaces, the WireGuard package, and ssh for its administrator."""
+    root = host_dir(host.name) / "disk/upper"
+    common_files(host, root / "etc")
+    write(root / "etc/version", f"{PFSENSE_VERSION}\n")
+    copy(PFSENSE_CONFIG, root / "cf/conf/config.xml")
+    admit_root(root, PFSENSE_KEY, "")
+
+
+def admit_root(root: Path, key: Path, settings: str) -> None:
+    """root's key, and sshd with a key that the other hosts know."""
+    write(root / "etc/ssh/sshd_config.d/lab.conf", f"{settings}PasswordAuthentication no\n")
+    copy(key, root / "etc/ssh" / HOST_KEY.name, mode=0o600)
     (root / "root").mkdir(mode=0o700)
     (root / "root/.ssh").mkdir(mode=0o700)
     copy(USER_KEY.with_suffix(".pub"), root / "root/.ssh/authorized_keys", mode=0o600)
@@ -69,7 +100,8 @@ def furnish_namespace(host: Host) -> None:
     copy(KNOWN_HOSTS, etc / "ssh/ssh_known_hosts")
     write(
         etc / "ssh/ssh_config.d/lab.conf",
-        f"Host vps-relay\n  HostName 203.0.113.10\n  Port {SSH_PORT}\n  User root\n  IdentityFile {USER_KEY}\n",
+        f"Host vps-relay\n  HostName 203.0.113.10\n  Port {SSH_PORT}\n  User root\n  IdentityFile {USER_KEY}\n"
+        f"Host pfsense\n  HostName {PFSENSE_ADDRESSES[0]}\n  User root\n  IdentityFile {USER_KEY}\n",
     )
 
 

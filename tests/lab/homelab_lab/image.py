@@ -1,4 +1,4 @@
-"""The VPS's disk: a small Debian 12 as a cheap VPS has it when it is rented, built once and kept in CACHE.
+"""Disks, built once and kept in CACHE: a small Debian 12 as a cheap VPS has it when it is rented, and pfSense's.
 
 The lab reaches no package registry, so the packages that roles install lie in the image, in an apt repository of its
 own, which is the only one the image knows.
@@ -10,6 +10,7 @@ import hashlib
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import LabError, tail
@@ -38,6 +39,24 @@ rm -f /etc/ssh/ssh_host_* /etc/machine-id
 touch /etc/machine-id
 systemctl -q disable apt-daily.timer apt-daily-upgrade.timer
 """
+# pfSense: its programs where FreeBSD has them, its PHP files where pfSense has them (tests/lab/pfsense_double).
+PFSENSE_INSTALLED = (
+    *("openssh-server", "python3", "php-cli", "php-xml", "wireguard-tools", "wireguard-go", "nftables"),
+    *("iproute2", "iputils-ping", "procps", "tcpdump"),
+)
+PFSENSE_SETUP = f"""\
+set -e
+mkdir -p {REPOSITORY} /cf/conf/backup /usr/local/bin /usr/local/etc /var/etc /var/double /opt/pfsense_double
+ln -s cf/conf /conf
+cp /usr/bin/php8.2 /usr/local/bin/php
+ln /usr/local/bin/php /usr/local/bin/php_wg
+ln -s /usr/bin/python3.11 /usr/local/bin/python3.11
+ln -s /opt/pfsense_double/php/inc /etc/inc
+ln -s /opt/pfsense_double/php/pkg /usr/local/pkg
+for program in route ifconfig service; do ln -sf /opt/pfsense_double/php/sbin/freebsd /usr/sbin/$program; done
+echo include_path=.:/etc/inc:/usr/local/pkg >/etc/php/8.2/cli/conf.d/99-pfsense.ini
+rm -f /etc/ssh/ssh_host_*
+"""
 # In process and mount namespaces of its own, the build ends with the lab's command, all of it.
 ALONE = (
     *("setpriv", "--pdeathsig=KILL"),
@@ -46,51 +65,65 @@ ALONE = (
 STANZA = ("Package", "Version", "Architecture", "Depends", "Pre-Depends", "Provides", "Conflicts", "Breaks", "Replaces")
 
 
-def key() -> str:
-    """Changes with whatever goes into the image."""
-    inputs = (RELEASE, INSTALLED, INSTALLABLE, SOURCES, SETUP, STANZA)
-    return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
+@dataclass(frozen=True)
+class Image:
+    """One kind of disk. installable: packages in the repository on it. setup: a shell script that ends the making."""
+
+    name: str
+    setup: str
+    installed: tuple[str, ...]
+    installable: tuple[str, ...] = ()
+
+    def key(self) -> str:
+        """Changes with whatever goes into the image."""
+        inputs = (RELEASE, self.installed, self.installable, SOURCES, self.setup, STANZA)
+        return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
+
+    def root(self) -> Path:
+        return CACHE / f"{self.name}-{self.key()}"
 
 
-def root() -> Path:
-    return CACHE / f"debian-{key()}"
+VPS = Image("debian", SETUP, INSTALLED, INSTALLABLE)
+PFSENSE = Image("pfsense", PFSENSE_SETUP, PFSENSE_INSTALLED)
+IMAGES = {"debian": VPS, "pfsense_double": PFSENSE}  # by the program of their hosts
 
 
-def build(say: Callable[[str], None]) -> Path:
+def build(image: Image, say: Callable[[str], None]) -> Path:
     """The image's directory; made when it is not there. Raises LabError.
 
     It is built under another name, so that one that was interrupted is never used, and is removed by the next build.
     """
-    finished = root()
+    finished = image.root()
     if finished.exists():
         return finished
-    say("making the VPS's Debian image; this happens once")
+    say(f"making the image {image.name}; this happens once")
     CACHE.mkdir(parents=True, exist_ok=True)
     unfinished = CACHE / "unfinished"
-    for old in CACHE.glob("debian-*"):
+    for old in CACHE.glob(f"{image.name}-*"):
         shutil.rmtree(old)
     if unfinished.exists():
         shutil.rmtree(unfinished)
-    install(unfinished)
+    install(image, unfinished)
     index_packages(unfinished)
     (unfinished / "etc/apt/sources.list").write_text(SOURCES)
     unfinished.rename(finished)
     return finished
 
 
-def install(image: Path) -> None:
+def install(image: Image, directory: Path) -> None:
     # --variant=minbase and no recommended packages, as cloud images are made. force-unsafe-io: a build that dies is
     # thrown away, so nothing needs to reach the disk at once.
     command = [
-        *(*ALONE, "mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(INSTALLED)}"),
-        f"--customize-hook=chroot \"$1\" sh -c '{SETUP.format(' '.join(INSTALLABLE))}'",
-        *(RELEASE, str(image)),
+        *(*ALONE, "mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io"),
+        f"--include={','.join(image.installed)}",
+        f"--customize-hook=chroot \"$1\" sh -c '{image.setup.format(' '.join(image.installable))}'",
+        *(RELEASE, str(directory)),
     ]
     log = CACHE / "build.log"
     with log.open("w") as output:
         status = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False).returncode
     if status:
-        raise LabError(f"mmdebstrap could not make the VPS's image. {log} ends:\n{tail(log)}")
+        raise LabError(f"mmdebstrap could not make the image {image.name}. {log} ends:\n{tail(log)}")
 
 
 def index_packages(image: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import machine, programs
 from .network import BY_NAME, Host
-from .paths import STATE, host_dir
+from .paths import LAB, STATE, host_dir
 
 
 def mount(*arguments: str | Path) -> None:
@@ -43,15 +43,31 @@ def own_run() -> None:
 
 def furnish(host: Host) -> None:
     directory = host_dir(host.name)
-    if host.is_machine:
+    if host.has_disk:
         root = directory / "root"
         root.mkdir(exist_ok=True)
         overlay(machine.image(host).resolve(), directory / "disk", root)
-        machine.enter_cgroup(host)
+        if host.is_machine:
+            machine.enter_cgroup(host)
+        else:
+            enter_disk(host, root)
         return
     overlay("/etc", directory / "etc", "/etc")
     mount("-t", "sysfs", "sysfs", "/sys")
     own_run()
+
+
+def enter_disk(host: Host, root: Path) -> None:
+    """Make the host's disk its root, for this process and those to come, with its program's folder on it."""
+    mount("--bind", LAB / str(host.program), root / "opt" / str(host.program))
+    mount("-t", "proc", "proc", root / "proc")
+    mount("-t", "sysfs", "sysfs", root / "sys")
+    mount("-t", "tmpfs", "-o", "mode=755", "homelab-fabric", root / "run")
+    mount("--rbind", "/dev", root / "dev")
+    os.chdir(root)
+    subprocess.run(["pivot_root", ".", "mnt"], check=True)
+    os.chdir("/")
+    subprocess.run(["umount", "--lazy", "/mnt"], check=True)
 
 
 def wait_for(program: int | None) -> int:
@@ -71,10 +87,11 @@ def main(name: str) -> int:
     # A handler, though it does nothing: without one, PID 1's pause() would not end when an orphan dies.
     signal.signal(signal.SIGCHLD, lambda *_: None)
     socket.sethostname(name)
-    furnish(host)
     command = programs.command(host)
+    directory = os.open(host_dir(name), os.O_RDONLY)  # out of reach by its name once the host has a root of its own
+    furnish(host)
     program = subprocess.Popen(command, env=programs.environment(), stdin=subprocess.DEVNULL).pid if command else None
-    (host_dir(name) / "booted").touch()
+    os.close(os.open("booted", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=directory))
     return abs(wait_for(program))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import furniture, machine, processes, programs, wires
 from .errors import LabError, tail
-from .network import BY_NAME, HOSTS, Host, with_routers
+from .network import HOSTS, Host, with_routers
 from .paths import NETNS, STATE, host_dir
 
 LOCK = STATE.parent / "lock"
@@ -85,6 +85,8 @@ def power_on(hosts: Iterable[Host], lab_lock: int, say: Say) -> None:
     waiting = {host.name: host for host in hosts if not is_up(host)}
     for host in waiting.values():
         if not is_on(host):
+            if host.has_disk:
+                furniture.give_image(host, say)
             start_keeper(host, lab_lock)
     while waiting:
         for host in list(waiting.values()):
@@ -169,7 +171,7 @@ def wait_until(done: Callable[[], bool], complaint: str) -> None:
 # -- the whole lab
 
 
-def up(only: Iterable[Host], lab_lock: int, say: Say) -> None:
+def up(names: Iterable[str], lab_lock: int, say: Say) -> None:
     STATE.mkdir(mode=0o700, exist_ok=True)
     (STATE / "run").mkdir(exist_ok=True)
     furniture.furnish_lab(say)
@@ -178,7 +180,7 @@ def up(only: Iterable[Host], lab_lock: int, say: Say) -> None:
             power_off(host)
         wires.lay_switches()
         (STATE / "switches").write_text(switches_identity())
-    power_on(with_routers([host.name for host in only] or BY_NAME), lab_lock, say)
+    power_on(with_routers(names), lab_lock, say)
     say("the lab is up")
 
 

@@ -35,7 +35,7 @@ class Host:
 
     behind: the host that connects it to the Internet. gateways: its default routes. listens: TCP ports that tell it
     is up. program: the package that runs on it (programs.py), "debian" for a machine with a disk and systemd, or none.
-    knows: names in its /etc/hosts, by address.
+    knows: names in its /etc/hosts, by address. case: the reference network it belongs to (CASES).
     """
 
     name: str
@@ -48,10 +48,16 @@ class Host:
     program: str | None = None
     listens: tuple[int, ...] = ()
     knows: tuple[tuple[str, str], ...] = ()
+    case: str = "relay"
 
     @property
     def is_machine(self) -> bool:
         return self.program == "debian"
+
+    @property
+    def has_disk(self) -> bool:
+        """Whether all its files are its own, instead of the machine's with an /etc of its own."""
+        return self.program in ("debian", "pfsense_double")
 
 
 SERVERS_GATEWAYS = ("203.0.113.1", "2001:db8:113::1")
@@ -169,11 +175,35 @@ HOSTS: tuple[Host, ...] = (
         ports=(Port("eth0", "cafe-lan", ("172.20.10.5/28",)),),
         gateways=("172.20.10.1",),
     ),
+    Host(
+        "pfsense",
+        "a home's firewall: pfSense, which sets its addresses and routes itself",
+        behind="inet",
+        ports=(Port("vtnet0", "servers"), Port("vtnet1", "pf-lan"), Port("vtnet2", "pf-servers")),
+        program="pfsense_double",
+        listens=(22,),
+        case="pfsense",
+    ),
+    Host(
+        "pf-lan",
+        "the ingress of the home behind pfSense, for the same names as ingress",
+        behind="pfsense",
+        ports=(Port("eth0", "pf-lan", ("192.168.8.20/24",)),),
+        gateways=("192.168.8.1",),
+        program="ingress",
+        listens=(80, 443, 8443),
+        case="pfsense",
+    ),
 )
 
 BY_NAME = {host.name: host for host in HOSTS}
 # Even a lab of few hosts has its resolver: without one, every look-up would wait for a timeout.
 ALWAYS = ("cloudflare",)
+# What `lab up` starts, and what `lab up --network NAME` starts, by name; the routers come along.
+CASES = {
+    "relay": tuple(host.name for host in HOSTS if host.case == "relay"),
+    "pfsense": ("vps-relay", "visitor", "controller", "pfsense", "pf-lan"),
+}
 NETWORKS = tuple(dict.fromkeys(port.network for host in HOSTS for port in host.ports))
 
 

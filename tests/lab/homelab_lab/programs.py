@@ -14,6 +14,7 @@ from .paths import LAB, SECRETS, host_dir
 
 ROUTEROS_PASSWORD = SECRETS / "routeros-password"
 CLOUDFLARE_TOKEN = SECRETS / "cloudflare-token"
+PFSENSE_ENVIRONMENT = {"HOME": "/root", "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 ZONE = "example.org"
 ZONE_ID = "023e105f4ecef8ad9ca31a8372d0c353"  # the one of Cloudflare's own documentation
 
@@ -61,6 +62,12 @@ def ingress(host: Host) -> list[str]:
     )
 
 
+def pfsense(_host: Host) -> list[str]:
+    """On its own disk: boots, then is sshd."""
+    boot = "mkdir -p /run/sshd && php /opt/pfsense_double/php/double/rc.bootup.php && exec /usr/sbin/sshd -D -e"
+    return ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in PFSENSE_ENVIRONMENT.items()), "sh", "-c", boot]
+
+
 def python(host: Host, *arguments: str | Path) -> list[str]:
     """A package of tests/lab as a program that keeps its state in the host's directory."""
     state = host_dir(host.name) / "state"
@@ -78,5 +85,6 @@ COMMANDS: dict[str, Callable[[Host], list[str]]] = {
     "cloudflare_double": cloudflare,
     "routeros_double": routeros,
     "ingress": ingress,
+    "pfsense_double": pfsense,
 }
 assert {host.program for host in BY_NAME.values()} <= {None, *COMMANDS}

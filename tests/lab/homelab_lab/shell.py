@@ -18,7 +18,7 @@ MACHINE_ENVIRONMENT = {
 
 
 def environment(host: Host) -> dict[str, str]:
-    if host.is_machine:
+    if host.has_disk:
         return MACHINE_ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")}
     # In a host's own /etc this file holds the lab's authority too (furniture.py).
     bundle = str(certificates.SYSTEM_BUNDLE)
@@ -37,7 +37,7 @@ def environment(host: Host) -> dict[str, str]:
 def command(host: Host, pid: int, words: Sequence[str]) -> list[str]:
     """The command line that runs `words` in the namespaces of the process."""
     namespaces = ["--all"] if host.is_machine else ["--mount", "--uts", "--ipc", "--net", "--pid"]
-    directory = "/root" if host.is_machine else str(CHECKOUT)
+    directory = "/root" if host.has_disk else str(CHECKOUT)
     # --pdeathsig: when the caller is killed (a test's timeout), the command does not go on without it.
     inner = ["setpriv", "--pdeathsig=TERM", "env", f"--chdir={directory}", *words]
     return ["nsenter", f"--target={pid}", *namespaces, "--", *inner]

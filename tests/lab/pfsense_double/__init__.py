@@ -1,4 +1,4 @@
-"""A pfSense test double: PHP functions as pfSense has them, strict, per the facts file of the project. See README.md."""
+"""A pfSense test double: PHP functions under pfSense's names, strict, per the project's facts. See README.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pfSense that is a folder: files as on the firewall, and an operating system that only writes down what it is told."""
+"""A pfSense that is a folder: files as on the firewall, and an operating system that only notes what it is told."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class PfSense:
         (root / "etc/version").write_text(f"{version}-RELEASE\n")
         (root / "var/double/delay").write_text(f"{delay}\n")
         card = {"up": True, "mtu": 1500, "addresses": [], "groups": []}
-        state = {"modules": [], "interfaces": {name: card for name in interfaces}, "routes": {}}
+        state = {"modules": [], "interfaces": dict.fromkeys(interfaces, card), "routes": {}}
         (root / "var/double/os.json").write_text(json.dumps(state))
         if config is not None:
             self.xml = config

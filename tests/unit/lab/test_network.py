@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 from homelab_lab import wires
-from homelab_lab.network import BY_NAME, HOSTS, NETWORKS, Host, with_routers
+from homelab_lab.network import BY_NAME, CASES, HOSTS, NETWORKS, Host, with_routers
 
 AS_HOST = pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
 
@@ -71,8 +71,14 @@ def test_well_known_addresses(name: str, port: str, address: str) -> None:
         ((), {"inet", "cloudflare"}),
         (("visitor",), {"inet", "cloudflare", "visitor"}),
         (("controller",), {"inet", "cloudflare", "isp", "mikrotik-gw", "controller"}),
+        (("pf-lan",), {"inet", "cloudflare", "pfsense", "pf-lan"}),
         (("phone", "laptop"), {"inet", "cloudflare", "friend", "phone", "cafe", "laptop"}),
     ],
 )
 def test_a_part_of_the_lab_has_its_routers_and_the_resolver(asked: tuple[str, ...], started: set[str]) -> None:
     assert {host.name for host in with_routers(asked)} == started
+
+
+def test_a_network_starts_no_host_of_another_but_those_it_names() -> None:
+    assert "pfsense" not in {host.name for host in with_routers(CASES["relay"])}
+    assert {host.name for host in HOSTS} == {host.name for case in CASES.values() for host in with_routers(case)}
