@@ -5,6 +5,7 @@
  */
 
 require_once('config.inc');
+require_once('interfaces.inc');
 
 function double_program($words) {
 	$program = array_shift($words);
@@ -71,8 +72,8 @@ function double_service($words) {
 	}
 	require_once('wireguard/includes/wg.inc');
 	return match ($words[1] ?? '') {
-		'start' => wg_service_fpm_start() ? 0 : 1,
-		'stop' => wg_service_fpm_stop() ? 0 : 1,
+		'start' => wg_service_fpm_start()['ret_code'],
+		'stop' => wg_service_fpm_stop()['ret_code'],
 		default => 1,
 	};
 }
