@@ -52,6 +52,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 
 PHP = "/usr/local/bin/php"
 _SEARCH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
+PATIENCE = 2  # seconds that the daemon, once started, may take until it writes the configuration
 _OLDEST = 23.0  # of the configuration: pfSense CE 2.7.1
 
 Run = Callable[..., "tuple[int, str, str]"]
@@ -218,10 +219,10 @@ class PfSenseBackend:
         if target is None:
             check_unused(firewall)
         port = (target and target.listen_port) or number((firewall.tunnel or {}).get("listenport"))
+        interface = plan_interface(firewall, target, options) if target else self._unassign()
         routing = plan_routing(firewall, target, options)
         rules = plan_rules(firewall, target, options, port or firewall.free_port())
         nat = plan_nat(firewall, target, options)
-        interface = plan_interface(firewall, target, options) if target else self._unassign()
         served = frozenset(rules.served | nat.served)
         return Site(interface, routing.edits, rules.edits + nat.edits, routing.gone, routing.served, served)
 
@@ -278,7 +279,8 @@ class PfSenseBackend:
         """Hand everything over in one PHP process."""
         if not last:
             return
-        said = self._ask({"do": "apply", "name": self.firewall.name, "phases": self._phases})
+        request = {"do": "apply", "name": self.firewall.name, "patience": PATIENCE, "phases": self._phases}
+        said = self._ask(request)
         if said.get("refused"):
             raise DeviceError("pfSense refuses it, and nothing was written: " + " ".join(said["refused"]))
         if "failed" in said:

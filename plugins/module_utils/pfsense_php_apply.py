@@ -15,8 +15,8 @@ function hf_mark($name) {
 }
 
 /**
- * name, and phases in order, each with: edits, message (for the history), and what to apply: sync (none, peers, all),
- * interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes), filter (bool).
+ * name, patience (seconds), and phases in order, each with: edits, message (for the history), and what to apply:
+ * sync (none, peers, all), interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes), filter.
  */
 function hf_apply($request) {
 	umask(077);
@@ -53,7 +53,7 @@ function hf_apply($request) {
 			$started = hf_do($request['name'], $phase, $gone) || $started;
 		}
 		// The daemon writes what it read at its start some time after that: what got lost is written again.
-		for ($look = $started ? 10 : 1; $look > 0; $look--) {
+		for ($look = $started ? 5 * $request['patience'] : 1; $look > 0; $look--) {
 			$started && usleep(200000);
 			hf_reload();
 			foreach ($request['phases'] as $phase) {

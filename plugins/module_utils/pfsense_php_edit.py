@@ -29,6 +29,18 @@ function hf_find($list, $wanted) {
 	return null;
 }
 
+/** Where the edit's object is: under its present name, or under the one that the edit gives it if that is done. */
+function hf_place_in($list, $edit) {
+	$index = hf_find($list, $edit['find']);
+	if ($index === null && $edit['set'] !== null) {
+		$index = hf_find($list, array_merge($edit['find'], array_intersect_key($edit['set'], $edit['find'])));
+		if ($index === null && !$edit['new']) {
+			throw new Exception("what was to be changed in {$edit['at']} is gone meanwhile; run again");
+		}
+	}
+	return $index;
+}
+
 /** Fields of $set over those of $item; one that is null goes. */
 function hf_merged($item, $set) {
 	return array_filter(array_merge($item, $set), fn($value) => $value !== null);
@@ -58,7 +70,7 @@ function hf_edit($edit, $stamp) {
 		return hf_edit_object($edit);
 	}
 	$list = hf_list($edit['at']);
-	$index = hf_find($list, $edit['find']);
+	$index = hf_place_in($list, $edit);
 	if ($edit['set'] === null) {
 		if ($index === null) {
 			return false;

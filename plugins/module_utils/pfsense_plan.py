@@ -47,7 +47,7 @@ def change(
     data: dict[str, Any] = {"at": at, "set": None, **more}
     name = ""
     if find is not None:
-        data["find"] = dict(find)
+        data.update(find=dict(find), new=before is None)
         name = "[" + " ".join(f"{key}={_shown(key, value)}" for key, value in find.items()) + "]"
     if wanted is None:
         return [] if before is None else [Edit(f"delete {at}{name}", f"{about} removed", data)]

@@ -86,7 +86,12 @@ def _interface_name(firewall: Firewall, options: Options, item: Item | None) -> 
     name = options.interface_name or str((item or {}).get("descr") or "") or firewall.name.replace("tun_", "").upper()
     remedy = "choose another one with up to 22 letters, digits and '_'"
     low = name.lower()
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,22}", name) or name.isdigit() or low.startswith("pkg_") or _RESERVED.fullmatch(low):
+    if (
+        not re.fullmatch(r"[A-Za-z0-9_]{1,22}", name)
+        or name.isdigit()
+        or low.startswith("pkg_")
+        or _RESERVED.fullmatch(low)
+    ):
         raise TunnelError("interface_name", f"{name!r} cannot be the name of an interface on pfSense", remedy)
     taken = {str(i.get("descr") or key).lower(): f"interface {key}" for key, i in firewall.interfaces.items()}
     if item is not None:

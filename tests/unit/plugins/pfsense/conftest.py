@@ -27,7 +27,7 @@ def _key(number: int) -> str:
     return base64.b64encode(number.to_bytes(32, "big")).decode()
 
 
-def _run(firewall: PfSense, check: bool = False, **given: Any) -> Answer:
+def _run(firewall: PfSense, check: bool = False, patience: float = 0.2, **given: Any) -> Answer:
     arguments = {"name": "tun_wg0", **given, "_ansible_check_mode": check, "_ansible_diff": True}
     php = firewall.root / "php"
     # What stands for /usr/local/bin/php: nothing follows it but the script on stdin, which the folder keeps to count.
@@ -39,6 +39,7 @@ def _run(firewall: PfSense, check: bool = False, **given: Any) -> Answer:
         for name in NAMES:
             patch.setenv(name, firewall.environment[name])
         patch.setattr(pfsense, "PHP", str(php))
+        patch.setattr(pfsense, "PATIENCE", patience)
         patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
         patch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)  # ansible-core 2.19 and later
         # Another test may have made this process a controller, whose warnings go to the screen instead.

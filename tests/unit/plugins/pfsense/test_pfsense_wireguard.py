@@ -25,7 +25,11 @@ CONTAINERS = (f"{PACKAGE}/tunnels", f"{PACKAGE}/peers", PACKAGE, "staticroutes",
 
 def texts(node: ElementTree.Element) -> Any:
     """An element as nested lists, without times."""
-    return [node.tag, (node.text or "").strip(), [texts(child) for child in node if child.tag not in ("time", "updated")]]
+    return [
+        node.tag,
+        (node.text or "").strip(),
+        [texts(child) for child in node if child.tag not in ("time", "updated")],
+    ]
 
 
 def configuration(firewall: PfSense) -> Any:
@@ -61,6 +65,12 @@ def writes(firewall: PfSense) -> list[str]:
 def runs(firewall: PfSense) -> int:
     """How many PHP processes the module has opened."""
     return len((firewall.root / "php.log").read_text().splitlines())
+
+
+def without_endpoints(interface: dict[str, Any]) -> dict[str, Any]:
+    """The daemon resolves them when it gets to it."""
+    peers = {key: {**peer, "endpoint": None} for key, peer in interface["peers"].items()}
+    return {**interface, "peers": peers}
 
 
 def test_a_blank_firewall_is_brought_to_the_state_and_then_left_alone(
@@ -170,8 +180,7 @@ def test_the_edits_are_shown_in_pfsenses_own_terms(run: Run, relay: Answer, fire
             "tracker=N"
         ),
         *(
-            f'{rule}to {to}" interface=opt1 ipprotocol={family} destination={kind} '
-            "tracker=N"
+            f'{rule}to {to}" interface=opt1 ipprotocol={family} destination={kind} tracker=N'
             for to, family, kind in (
                 ("10.0.10.0/24", "inet", "address=10.0.10.0/24"),
                 ("fd00:10::/64", "inet6", "address=fd00:10::/64"),
@@ -187,7 +196,7 @@ def test_the_edits_are_shown_in_pfsenses_own_terms(run: Run, relay: Answer, fire
         "set nat/outbound/mode hybrid",
         (
             f'write_config("{mine}interface opt1 added; default gateway IPv4 pinned; default gateway IPv6 pinned; '
-            'gateway WG_vps_relay added; gateway WG_london added; and 11 more")'
+            'gateway WG_vps_relay added; gateway WG_london added; and 10 more")'
         ),
         "interface_configure(opt1)",
         "setup_gateways_monitor()",
@@ -198,7 +207,9 @@ def test_the_edits_are_shown_in_pfsenses_own_terms(run: Run, relay: Answer, fire
 
 def test_absent_takes_back_what_was_made_and_nothing_else(run: Run, relay: Answer, firewall: PfSense) -> None:
     # Chosen by name beforehand, as the only thing that stays afterwards is the choice.
-    firewall.xml = firewall.xml.replace("<defaultgw4></", "<defaultgw4>WANGW</").replace("<defaultgw6></", "<defaultgw6>-</")
+    firewall.xml = firewall.xml.replace("<defaultgw4></", "<defaultgw4>WANGW</").replace(
+        "<defaultgw6></", "<defaultgw6>-</"
+    )
     blank, routes = configuration(firewall), firewall.system["routes"]
     run(firewall, **relay)
     foreseen = run(firewall, check=True, state="absent")
@@ -247,7 +258,10 @@ def test_each_part_follows_its_argument(run: Run, relay: Answer, firewall: PfSen
         "addresses": ["172.26.5.2/24"],
         "listen_port": 51999,
         "mtu": 1280,
-        "peers": [{**vps, "allowed_ips": ["172.26.5.155/32", "192.168.8.0/24"]}, {**london, "allowed_ips": ["172.26.5.6/32"]}],
+        "peers": [
+            {**vps, "allowed_ips": ["172.26.5.155/32", "192.168.8.0/24"]},
+            {**london, "allowed_ips": ["172.26.5.6/32"]},
+        ],
         "forward_to": ["LAN"],
         "masquerade": ["192.168.20.0/24"],
         "open_port": True,
@@ -278,7 +292,9 @@ def test_a_full_site_of_somebody_else_stays_as_it_is(
     firewall.boot()
     before, system = configuration(firewall), firewall.system
     refused = run(firewall, state="absent")
-    assert refused["msg"].startswith("name: tun_wg0 (site A <-> site B) was made by somebody else: choose a free number")
+    assert refused["msg"].startswith(
+        "name: tun_wg0 (site A <-> site B) was made by somebody else: choose a free number"
+    )
     wanted = {**relay, "name": "tun_wg", "description": "home", "listen_port": None, "masquerade": []}
     done = run(firewall, **{name: value for name, value in wanted.items() if value is not None})
     assert not done.get("failed"), done
@@ -287,7 +303,7 @@ def test_a_full_site_of_somebody_else_stays_as_it_is(
     assert (tunnel["descr"], tunnel["listenport"]) == ("homelab.fabric: home", "51822")
     now = firewall.system
     for name in ("tun_wg0", "tun_wg1"):
-        assert now["interfaces"][name] == system["interfaces"][name]
+        assert without_endpoints(now["interfaces"][name]) == without_endpoints(system["interfaces"][name])
     assert system["routes"].items() <= now["routes"].items()
     again = run(firewall, **{name: value for name, value in wanted.items() if value is not None})
     assert not again["changed"]
@@ -299,15 +315,18 @@ def test_a_full_site_of_somebody_else_stays_as_it_is(
 
 def test_peers_and_rules_of_others_on_our_tunnel(run: Run, relay: Answer, firewall: PfSense, key: Key) -> None:
     run(firewall, **relay)
-    add = "config_set_path('{}/', {}); write_config('by hand'); wg_tunnel_sync(['tun_wg0'], true, true);"
+    add = (
+        "$list = config_get_path('{0}', []); $list[] = {1}; config_set_path('{0}', $list); write_config('by hand'); "
+        "wg_tunnel_sync(['tun_wg0'], true, true);"
+    )
     peer = (
-        "['allowedips' => ['row' => [['address' => '172.26.5.50', 'mask' => '32', 'descr' => '']]], 'enabled' => 'yes', "
-        f"'tun' => 'tun_wg0', 'descr' => 'R&D <é>', 'persistentkeepalive' => '', 'publickey' => '{key(50)}', "
-        "'presharedkey' => '']"
+        "['allowedips' => ['row' => [['address' => '172.26.5.50', 'mask' => '32', 'descr' => '']]], "
+        f"'enabled' => 'yes', 'tun' => 'tun_wg0', 'descr' => 'R&D <é>', 'persistentkeepalive' => '', "
+        f"'publickey' => '{key(50)}', 'presharedkey' => '']"
     )
     rule = (
-        "['tracker' => '1700000009', 'type' => 'block', 'interface' => 'opt1', 'descr' => 'mine', 'source' => ['any' => ''],"
-        " 'destination' => ['any' => '']]"
+        "['tracker' => '1700000009', 'type' => 'block', 'interface' => 'opt1', 'descr' => 'mine', "
+        "'source' => ['any' => ''], 'destination' => ['any' => '']]"
     )
     begin = "require_once('wireguard/includes/wg.inc');"
     assert firewall.php(begin + add.format(f"{PACKAGE}/peers/item", peer)).status == 0
@@ -317,7 +336,9 @@ def test_peers_and_rules_of_others_on_our_tunnel(run: Run, relay: Answer, firewa
     assert [peer["name"] for peer in idle["peers"]] == ["london", "vps-relay", "R&D <é>"]
     # Placed where it takes effect: before the rule that refuses everything.
     run(firewall, **{**relay, "forward_to": ["lan", "10.9.0.0/24"]})
-    order = [rule["descr"].rpartition(": ")[2] for rule in items(firewall, "filter/rule") if rule["interface"] == "opt1"]
+    order = [
+        rule["descr"].rpartition(": ")[2] for rule in items(firewall, "filter/rule") if rule["interface"] == "opt1"
+    ]
     assert order == ["to lan", "to 10.9.0.0/24", "mine"]
     stuck = run(firewall, state="absent")
     assert stuck["msg"] == "state: rule 'mine' on opt1 is not of our making: remove it first"
@@ -325,7 +346,9 @@ def test_peers_and_rules_of_others_on_our_tunnel(run: Run, relay: Answer, firewa
     assert set(firewall.system["interfaces"]["tun_wg0"]["peers"]) == {key(1), key(2)}
 
 
-def test_a_peer_without_a_key_waits_and_keeps_what_is_there(run: Run, relay: Answer, firewall: PfSense, key: Key) -> None:
+def test_a_peer_without_a_key_waits_and_keeps_what_is_there(
+    run: Run, relay: Answer, firewall: PfSense, key: Key
+) -> None:
     vps, london = relay["peers"]
     unknown = {name: value for name, value in vps.items() if name != "public_key"}
     first = run(firewall, **{**relay, "peers": [unknown, london], "routes": []})
@@ -348,7 +371,8 @@ def test_what_does_not_run_is_mended_though_it_is_written(
     good = firewall.system["interfaces"]["tun_wg0"]
     assert firewall.php("require_once('config.inc');" + spoil[spoiled]).status == 0
     firewall.settle()
-    assert run(firewall, **relay)["changed"]
+    done = run(firewall, **relay)
+    assert done.get("changed"), done
     mended = firewall.system["interfaces"]["tun_wg0"]
     assert {**mended, "groups": 0} == {**good, "groups": 0}
     assert not run(firewall, **relay)["changed"]
@@ -382,7 +406,7 @@ def test_a_change_that_fails_leaves_the_tunnel_as_it_was(run: Run, relay: Answer
 def test_the_daemons_late_write_loses_nothing(tmp_path: Path, run: Run, relay: Answer, fixture: Any) -> None:
     firewall = PfSense(tmp_path / "fw", "2.7.2", fixture("home.xml"), delay=0.6)
     firewall.boot()
-    assert not run(firewall, **relay).get("failed")
+    assert not run(firewall, patience=2, **relay).get("failed")
     assert not run(firewall, **relay)["changed"]
 
 

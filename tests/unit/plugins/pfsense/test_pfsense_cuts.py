@@ -1,0 +1,88 @@
+"""PHP dies at every write of the configuration, before or after it: no peer suffers, and the next run finishes."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pfsense_double import PfSense
+
+Answer = dict[str, Any]
+Run = Callable[..., Answer]
+Key = Callable[[int], str]
+
+
+def peers(firewall: PfSense) -> dict[str, str]:
+    """Every peer by its description, as config.xml has it."""
+    section = firewall.xml.partition("<peers>")[2].partition("</peers>")[0]
+    found = re.findall(r"<item>.*?</item>", section, re.DOTALL)
+    return {re.findall(r"<descr><!\[CDATA\[(.+?)\]\]>", text)[0]: re.sub(r"\s", "", text) for text in found}
+
+
+def state(firewall: PfSense) -> Any:
+    """What is written and what runs, without times, keys that are made anew, and what the package adds by itself."""
+    text = re.sub(r"<(revision|created|updated|unbound)>.*?</\1>", "", firewall.xml, flags=re.DOTALL)
+    text = re.sub(r"<(privatekey|publickey)>.*?<", "", text)
+    system = firewall.system
+    interfaces = {name: {**one, "public_key": ""} for name, one in system["interfaces"].items()}
+    return text, interfaces, system["routes"]
+
+
+def goals(relay: Answer, key: Key) -> dict[str, Answer]:
+    """Tunnels to come from and to go to; together they add, change, move and remove everything there is."""
+    vps, _london = relay["peers"]
+    other = {
+        "addresses": ["172.26.5.2/24"],
+        "listen_port": 51999,
+        "mtu": 1380,
+        # Another key, a network that changes hands, one peer less and one more.
+        "peers": [
+            {**vps, "public_key": key(4), "allowed_ips": ["172.26.5.155/32", "192.168.8.0/24"]},
+            {"name": "tablet", "public_key": key(3), "allowed_ips": ["172.26.5.12/32", "10.44.0.0/16"]},
+        ],
+        "forward_to": ["10.9.0.0/24"],
+        "masquerade": ["192.168.20.0/24"],
+    }
+    return {"absent": {"state": "absent"}, "relay": relay, "other": other}
+
+
+def copy(firewall: PfSense, to: Path) -> PfSense:
+    shutil.copytree(firewall.root, to, symlinks=True)
+    return PfSense(to)
+
+
+@pytest.mark.parametrize(("start", "goal"), [("absent", "relay"), ("relay", "other"), ("relay", "absent")])
+def test_killed_at_every_write(
+    tmp_path: Path, run: Run, relay: Answer, key: Key, fixture: Callable[[str], str], start: str, goal: str
+) -> None:
+    wanted = goals(relay, key)
+    first = PfSense(tmp_path / "start", "2.8.0", fixture("home.xml"))
+    first.boot()
+    if start != "absent":
+        run(first, **wanted[start])
+    old, before = peers(first), len(first.entries("write"))
+    whole = copy(first, tmp_path / "whole")
+    assert not run(whole, **wanted[goal]).get("failed")
+    new, finished = peers(whole), state(whole)
+    number_of_writes = len(whole.entries("write")) - before
+    assert number_of_writes > 2
+    for number in range(1, number_of_writes + 1):
+        for place in ("before", "after"):
+            firewall = copy(first, tmp_path / f"{place}-{number}")
+            firewall.fault(f"{place} write {number}")
+            run(firewall, **wanted[goal])
+            if firewall.entries("killed"):
+                now = peers(firewall)
+                for name in {*old, *new, *now}:
+                    # The same, but for the tunnel's own name.
+                    assert now.get(name) in (old.get(name), new.get(name))
+            last = run(firewall, **wanted[goal])
+            assert not last.get("failed"), (place, number, last)
+            again = run(firewall, **wanted[goal])
+            assert again["commands"] == [], (place, number, again)
+            assert state(firewall) == finished, (place, number)
+            shutil.rmtree(firewall.root)
