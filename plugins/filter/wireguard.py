@@ -48,6 +48,9 @@ def wireguard_tunnel(
 
     try:
         tunnel = plan(networks, key_of)[name][node]
+        # Only pfSense wants a next hop; reading the document once more is for it alone.
+        next_hops = networks[name]["nodes"][node].get("device") == "pfsense"
+        nodes = next(n.nodes for n in read_networks(networks) if n.name == name) if next_hops else {}
     except TopologyError as error:
         raise AnsibleFilterError(str(error)) from error
     return {
@@ -66,6 +69,11 @@ def wireguard_tunnel(
             }
             for peer in tunnel.peers
         ],
+        "gateways": {
+            peer.name: [address.partition("/")[0] for address in nodes[peer.name].addresses]
+            for peer in tunnel.peers
+            if peer.name in nodes
+        },
         "forward_to": list(tunnel.forward_to),
         "masquerade": list(tunnel.masquerade),
         "open_port": tunnel.open_port,

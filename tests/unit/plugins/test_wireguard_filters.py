@@ -34,3 +34,14 @@ def test_where_the_key_of_another_host_comes_from(of_the_vps: dict[str, Any], ke
     hostvars = {"vps-relay": of_the_vps, "mikrotik-gw": {}}
     (peer,) = wireguard_tunnel(NETWORKS, "mikrotik-gw", hostvars)["peers"]
     assert peer["public_key"] == key
+
+
+def test_pfsense_gets_the_next_hop_of_each_peer() -> None:
+    nodes = {
+        "hub": {"address": "10.100.0.1", "endpoint": "203.0.113.10"},
+        "fw": {"device": "pfsense", "address": "10.100.0.2"},
+        "spoke": {"address": "10.100.0.3", "networks": ["10.50.0.0/16"]},
+    }
+    networks = {"relay": {"prefix": "10.100.0.0/24", "nodes": nodes}}
+    assert wireguard_tunnel(networks, "fw", {})["gateways"] == {"hub": ["10.100.0.1"]}
+    assert wireguard_tunnel(networks, "spoke", {})["gateways"] == {}
