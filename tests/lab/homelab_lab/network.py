@@ -180,6 +180,7 @@ HOSTS: tuple[Host, ...] = (
         "a home's firewall: pfSense, which sets its addresses and routes itself",
         behind="inet",
         ports=(Port("vtnet0", "servers"), Port("vtnet1", "pf-lan"), Port("vtnet2", "pf-servers")),
+        routes_packets=True,
         program="pfsense_double",
         listens=(22,),
         case="pfsense",

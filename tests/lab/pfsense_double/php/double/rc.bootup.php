@@ -13,5 +13,5 @@ foreach (get_configured_interface_list() as $name) {
 system_routing_configure();
 filter_configure_sync();
 foreach ((array) config_get_path('system/earlyshellcmd', []) as $command) {
-	mwexec($command);
+	mwexec($command); // refused while WireGuard is switched off
 }

@@ -1,7 +1,7 @@
 <?php
 /*
  * The daemon's own part of `service wireguardd start`, in the background: it enables WireGuard's gateways and writes
- * config.xml whenever it gets to it. In the lab it goes on and looks endpoints up again.
+ * config.xml whenever it gets to it, then sets routes and endpoints. In the lab it goes on and looks endpoints up again.
  */
 
 require_once('config.inc');
@@ -16,6 +16,10 @@ if (!double_is_folder()) {
 require_once('wireguard/includes/wg.inc');
 double_delay();
 double_wg_set_gateways(true);
+setup_gateways_monitor();
+services_unbound_configure();
+system_routing_configure();
+wg_resolve_endpoints();
 while (!double_is_folder()) {
 	$interval = (int) config_get_path(DOUBLE_WG . '/config/0/resolve_interval', 300);
 	sleep($interval ?: 3600);
