@@ -11,8 +11,8 @@ help: ## this list
 setup: ## install what the other commands need (each of them does it by itself)
 	@tests/setup
 
-demo: setup ## build reference network A in the lab and open its pages from afar; the lab stays up
-	@tests/demo
+demo: setup ## build a network in the lab and open its pages from afar (NETWORK=relay or pfsense); the lab stays up
+	@NETWORK=$(NETWORK) tests/demo
 
 test: setup ## everything below, with a table of results at the end
 	@$(PYTHON) tests/run.py all
