@@ -15,7 +15,7 @@ from pfsense_double import PfSense
 FIXTURES = Path(__file__).parents[1] / "plugins/pfsense/fixtures"
 GOLDEN = (FIXTURES / "golden-package-written.xml").read_text()
 FULL = (FIXTURES / "good-full-site.xml").read_text()
-SMALL = "<?xml version=\"1.0\"?>\n<pfsense>\n\t<version>23.3</version>\n\t<system>\n{}\t</system>\n</pfsense>\n"
+SMALL = '<?xml version="1.0"?>\n<pfsense>\n\t<version>23.3</version>\n\t<system>\n{}\t</system>\n</pfsense>\n'
 
 Make = Callable[..., PfSense]
 
@@ -237,7 +237,8 @@ def test_a_test_kills_php_at_a_write(make: Make, point: str) -> None:
     firewall = make()
     firewall.fault(f"{point} write 2")
     done = firewall.php(
-        "require_once('config.inc'); foreach (['a', 'b', 'c'] as $n) { config_set_path('system/n', $n); write_config($n); }"
+        "require_once('config.inc');"
+        "foreach (['a', 'b', 'c'] as $n) { config_set_path('system/n', $n); write_config($n); }"
     )
     assert done.status == -9
     assert f"<n>{ {'before': 'a', 'after': 'b'}[point] }</n>" in firewall.xml
