@@ -40,114 +40,114 @@ def answer(output: str) -> dict[str, Any] | None:
 _READ = r"""
 // No arguments: with one, wg.inc would take this for its service.
 foreach (['config.inc', 'util.inc', 'interfaces.inc', 'filter.inc', 'gwlb.inc', 'system.inc'] as $hf_file) {
-	require_once($hf_file);
+    require_once($hf_file);
 }
 if (stream_resolve_include_path('wireguard/includes/wg.inc') === false) {
-	hf_answer(['failed' => 'no package']);
+    hf_answer(['failed' => 'no package']);
 }
 require_once('wireguard/includes/wg.inc');
 hf_answer($hf_request['do'] == 'read' ? hf_read($hf_request['name']) : hf_apply($hf_request));
 
 function hf_answer($answer) {
-	echo "@@homelab.fabric@@" . json_encode($answer, JSON_INVALID_UTF8_SUBSTITUTE) . "@@end@@\n";
-	exit(0);
+    echo "@@homelab.fabric@@" . json_encode($answer, JSON_INVALID_UTF8_SUBSTITUTE) . "@@end@@\n";
+    exit(0);
 }
 
 function hf_reload() {
-	global $config;
-	if (function_exists('config_read_file')) {
-		config_read_file(true);
-	} else {
-		$config = parse_config(true);
-	}
+    global $config;
+    if (function_exists('config_read_file')) {
+        config_read_file(true);
+    } else {
+        $config = parse_config(true);
+    }
 }
 
 /** A list of the configuration, whatever stands where it is empty. */
 function hf_list($path) {
-	$list = config_get_path($path, []);
-	return is_array($list) ? array_values(array_filter($list, 'is_array')) : [];
+    $list = config_get_path($path, []);
+    return is_array($list) ? array_values(array_filter($list, 'is_array')) : [];
 }
 
 function hf_only($item, $keys) {
-	return array_intersect_key($item, array_flip($keys));
+    return array_intersect_key($item, array_flip($keys));
 }
 
 // -- reading
 
 function hf_read($name) {
-	hf_reload();
-	$interfaces = [];
-	foreach (config_get_path('interfaces', []) as $key => $item) {
-		$interfaces[$key] = hf_only($item, ['descr', 'if', 'enable', 'mtu', 'mss', 'ipaddr', 'subnet', 'ipaddrv6',
-			'subnetv6', 'gateway', 'gatewayv6']);
-	}
-	$tunnels = [];
-	foreach (hf_list('installedpackages/wireguard/tunnels/item') as $item) {
-		$shown = hf_only($item, ['name', 'enabled', 'descr', 'listenport', 'publickey', 'mtu', 'addresses']);
-		if ($item['name'] == $name || $name == '') {
-			// Not wg_gen_publickey(): it shows the key in the process list.
-			$shown['derived'] = hf_public_key($item['privatekey'] ?? '');
-		}
-		$tunnels[] = $shown;
-	}
-	$rule_keys = ['tracker', 'type', 'interface', 'ipprotocol', 'protocol', 'source', 'destination', 'descr',
-		'disabled', 'floating', 'statetype'];
-	return [
-		'version' => config_get_path('version', ''),
-		'service' => wg_is_service_running(),
-		'settings' => config_get_path('installedpackages/wireguard/config/0', []) ?: (object) [],
-		'unfinished' => array_map(fn($file) => substr(basename($file), strlen('homelab.fabric.')),
-			glob(hf_mark('*'))),
-		'tunnels' => $tunnels,
-		'peers' => hf_list('installedpackages/wireguard/peers/item'),
-		'interfaces' => (object) $interfaces,
-		'groups' => hf_list('ifgroups/ifgroupentry'),
-		'bridges' => hf_list('bridges/bridged'),
-		'aliases' => array_column(hf_list('aliases/alias'), 'name'),
-		'gateways' => hf_list('gateways/gateway_item'),
-		'default_gateways' => ['inet' => config_get_path('gateways/defaultgw4', ''),
-			'inet6' => config_get_path('gateways/defaultgw6', '')],
-		'routes' => hf_list('staticroutes/route'),
-		'rules' => array_map(fn($rule) => hf_only($rule, $rule_keys), hf_list('filter/rule')),
-		'nat_mode' => config_get_path('nat/outbound/mode', 'automatic'),
-		'nat_rules' => hf_list('nat/outbound/rule'),
-		'live' => (object) hf_live(),
-		'up' => $name != '' && hf_is_up($name),
-	];
+    hf_reload();
+    $interfaces = [];
+    foreach (config_get_path('interfaces', []) as $key => $item) {
+        $interfaces[$key] = hf_only($item, ['descr', 'if', 'enable', 'mtu', 'mss', 'ipaddr', 'subnet', 'ipaddrv6',
+            'subnetv6', 'gateway', 'gatewayv6']);
+    }
+    $tunnels = [];
+    foreach (hf_list('installedpackages/wireguard/tunnels/item') as $item) {
+        $shown = hf_only($item, ['name', 'enabled', 'descr', 'listenport', 'publickey', 'mtu', 'addresses']);
+        if ($item['name'] == $name || $name == '') {
+            // Not wg_gen_publickey(): it shows the key in the process list.
+            $shown['derived'] = hf_public_key($item['privatekey'] ?? '');
+        }
+        $tunnels[] = $shown;
+    }
+    $rule_keys = ['tracker', 'type', 'interface', 'ipprotocol', 'protocol', 'source', 'destination', 'descr',
+        'disabled', 'floating', 'statetype'];
+    return [
+        'version' => config_get_path('version', ''),
+        'service' => wg_is_service_running(),
+        'settings' => config_get_path('installedpackages/wireguard/config/0', []) ?: (object) [],
+        'unfinished' => array_map(fn($file) => substr(basename($file), strlen('homelab.fabric.')),
+            glob(hf_mark('*'))),
+        'tunnels' => $tunnels,
+        'peers' => hf_list('installedpackages/wireguard/peers/item'),
+        'interfaces' => (object) $interfaces,
+        'groups' => hf_list('ifgroups/ifgroupentry'),
+        'bridges' => hf_list('bridges/bridged'),
+        'aliases' => array_column(hf_list('aliases/alias'), 'name'),
+        'gateways' => hf_list('gateways/gateway_item'),
+        'default_gateways' => ['inet' => config_get_path('gateways/defaultgw4', ''),
+            'inet6' => config_get_path('gateways/defaultgw6', '')],
+        'routes' => hf_list('staticroutes/route'),
+        'rules' => array_map(fn($rule) => hf_only($rule, $rule_keys), hf_list('filter/rule')),
+        'nat_mode' => config_get_path('nat/outbound/mode', 'automatic'),
+        'nat_rules' => hf_list('nat/outbound/rule'),
+        'live' => (object) hf_live(),
+        'up' => $name != '' && hf_is_up($name),
+    ];
 }
 
 function hf_public_key($private) {
-	$pipes = [];
-	$process = proc_open(['wg', 'pubkey'], [['pipe', 'r'], ['pipe', 'w'], ['file', '/dev/null', 'w']], $pipes);
-	fwrite($pipes[0], "{$private}\n");
-	fclose($pipes[0]);
-	$public = trim(stream_get_contents($pipes[1]));
-	proc_close($process);
-	return $public;
+    $pipes = [];
+    $process = proc_open(['wg', 'pubkey'], [['pipe', 'r'], ['pipe', 'w'], ['file', '/dev/null', 'w']], $pipes);
+    fwrite($pipes[0], "{$private}\n");
+    fclose($pipes[0]);
+    $public = trim(stream_get_contents($pipes[1]));
+    proc_close($process);
+    return $public;
 }
 
 /** Every WireGuard interface that runs, by name. Its private key stays here. */
 function hf_live() {
-	$live = [];
-	exec('wg show all dump 2>/dev/null', $lines);
-	foreach ($lines as $line) {
-		$fields = explode("\t", $line);
-		if (count($fields) == 5) {
-			$live[$fields[0]] = ['public_key' => $fields[2], 'listen_port' => $fields[3], 'peers' => []];
-		} elseif (count($fields) == 9) {
-			$live[$fields[0]]['peers'][$fields[1]] = ['preshared_key' => $fields[2], 'endpoint' => $fields[3],
-				'allowed_ips' => $fields[4], 'handshake' => (int) $fields[5], 'received' => (int) $fields[6],
-				'sent' => (int) $fields[7]];
-		}
-	}
-	foreach ($live as $name => $interface) {
-		$live[$name]['peers'] = (object) $interface['peers'];
-	}
-	return $live;
+    $live = [];
+    exec('wg show all dump 2>/dev/null', $lines);
+    foreach ($lines as $line) {
+        $fields = explode("\t", $line);
+        if (count($fields) == 5) {
+            $live[$fields[0]] = ['public_key' => $fields[2], 'listen_port' => $fields[3], 'peers' => []];
+        } elseif (count($fields) == 9) {
+            $live[$fields[0]]['peers'][$fields[1]] = ['preshared_key' => $fields[2], 'endpoint' => $fields[3],
+                'allowed_ips' => $fields[4], 'handshake' => (int) $fields[5], 'received' => (int) $fields[6],
+                'sent' => (int) $fields[7]];
+        }
+    }
+    foreach ($live as $name => $interface) {
+        $live[$name]['peers'] = (object) $interface['peers'];
+    }
+    return $live;
 }
 
 function hf_is_up($name) {
-	exec('ifconfig ' . escapeshellarg($name) . ' 2>/dev/null', $lines);
-	return preg_match('/flags=[0-9a-f]+<([A-Z0-9_]+,)*UP[,>]/', $lines[0] ?? '') === 1;
+    exec('ifconfig ' . escapeshellarg($name) . ' 2>/dev/null', $lines);
+    return preg_match('/flags=[0-9a-f]+<([A-Z0-9_]+,)*UP[,>]/', $lines[0] ?? '') === 1;
 }
 """

@@ -10,8 +10,8 @@ APPLY = r"""
 
 /** What was begun and not finished; gone at the next boot, when pfSense applies its configuration by itself. */
 function hf_mark($name) {
-	global $g;
-	return ($g['varrun_path'] ?? '/var/run') . "/homelab.fabric.{$name}";
+    global $g;
+    return ($g['varrun_path'] ?? '/var/run') . "/homelab.fabric.{$name}";
 }
 
 /**
@@ -19,253 +19,253 @@ function hf_mark($name) {
  * sync (none, peers, all), interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes), filter.
  */
 function hf_apply($request) {
-	umask(077);
-	$lock = fopen(hf_mark('lock'), 'c');
-	flock($lock, LOCK_EX);
-	hf_reload();
-	$refused = hf_refused($request['phases'][0]['edits']);
-	if ($refused) {
-		return ['refused' => $refused];
-	}
-	$before = hf_sections($request['phases']);
-	$started = false;
-	$mark = hf_mark($request['name']);
-	// What a run that was cut short still had to take out of the routing table.
-	$gone = is_file($mark) ? (array) json_decode(file_get_contents($mark), true) : [];
-	foreach ($request['phases'] as $phase) {
-		$gone = array_values(array_unique(array_merge($gone, $phase['gone'])));
-	}
-	file_put_contents($mark, json_encode($gone));
-	try {
-		foreach ($request['phases'] as $number => $phase) {
-			if ($phase['edits']) {
-				hf_reload();
-				$refused = $number ? hf_refused($phase['edits']) : [];
-				if ($refused) {
-					throw new Exception(implode(' ', $refused));
-				}
-				hf_reload();
-				if ($phase['down']) {
-					interface_bring_down($phase['down'], true);
-				}
-				hf_write($phase['edits'], $phase['message']);
-			}
-			$started = hf_do($request['name'], $phase, $gone) || $started;
-		}
-		// The daemon writes what it read at its start some time after that: what got lost is written again.
-		for ($look = $started ? 5 * $request['patience'] : 1; $look > 0; $look--) {
-			$started && usleep(200000);
-			hf_reload();
-			foreach ($request['phases'] as $phase) {
-				if (hf_edit_all($phase['edits'], false)) {
-					hf_reload();
-					hf_write($phase['edits'], $phase['message']);
-					hf_do($request['name'], $phase, $gone);
-				}
-			}
-		}
-	} catch (Throwable $error) {
-		return ['failed' => $error->getMessage()] + hf_restore($request, $before);
-	}
-	unlink($mark);
-	$public = '';
-	foreach (hf_list('installedpackages/wireguard/tunnels/item') as $item) {
-		$public = $item['name'] == $request['name'] ? $item['publickey'] : $public;
-	}
-	return ['public_key' => $public, 'live' => (object) hf_live()];
+    umask(077);
+    $lock = fopen(hf_mark('lock'), 'c');
+    flock($lock, LOCK_EX);
+    hf_reload();
+    $refused = hf_refused($request['phases'][0]['edits']);
+    if ($refused) {
+        return ['refused' => $refused];
+    }
+    $before = hf_sections($request['phases']);
+    $started = false;
+    $mark = hf_mark($request['name']);
+    // What a run that was cut short still had to take out of the routing table.
+    $gone = is_file($mark) ? (array) json_decode(file_get_contents($mark), true) : [];
+    foreach ($request['phases'] as $phase) {
+        $gone = array_values(array_unique(array_merge($gone, $phase['gone'])));
+    }
+    file_put_contents($mark, json_encode($gone));
+    try {
+        foreach ($request['phases'] as $number => $phase) {
+            if ($phase['edits']) {
+                hf_reload();
+                $refused = $number ? hf_refused($phase['edits']) : [];
+                if ($refused) {
+                    throw new Exception(implode(' ', $refused));
+                }
+                hf_reload();
+                if ($phase['down']) {
+                    interface_bring_down($phase['down'], true);
+                }
+                hf_write($phase['edits'], $phase['message']);
+            }
+            $started = hf_do($request['name'], $phase, $gone) || $started;
+        }
+        // The daemon writes what it read at its start some time after that: what got lost is written again.
+        for ($look = $started ? 5 * $request['patience'] : 1; $look > 0; $look--) {
+            $started && usleep(200000);
+            hf_reload();
+            foreach ($request['phases'] as $phase) {
+                if (hf_edit_all($phase['edits'], false)) {
+                    hf_reload();
+                    hf_write($phase['edits'], $phase['message']);
+                    hf_do($request['name'], $phase, $gone);
+                }
+            }
+        }
+    } catch (Throwable $error) {
+        return ['failed' => $error->getMessage()] + hf_restore($request, $before);
+    }
+    unlink($mark);
+    $public = '';
+    foreach (hf_list('installedpackages/wireguard/tunnels/item') as $item) {
+        $public = $item['name'] == $request['name'] ? $item['publickey'] : $public;
+    }
+    return ['public_key' => $public, 'live' => (object) hf_live()];
 }
 
 /** What the package's own validators say, which compare with what is saved. */
 function hf_refused($edits) {
-	$messages = [];
-	foreach ($edits as $edit) {
-		if (!isset($edit['check'])) {
-			continue;
-		}
-		$list = hf_list($edit['at']);
-		$index = hf_find($list, $edit['find']);
-		$item = hf_merged($index === null ? [] : $list[$index], $edit['set'] ?? []);
-		if ($edit['set'] === null) {
-			$said = $index === null ? [] : wg_validate_tunnel_delete($item);
-		} elseif ($edit['check'] == 'tunnel') {
-			// Any good key will do here; the one that stays is made when it is written.
-			$item['privatekey'] = ($item['privatekey'] ?? '') == '@new' ? hf_new_key() : $item['privatekey'];
-			$said = wg_validate_tunnel_post($item, $index ?? count($list));
-		} else {
-			$said = wg_validate_peer_post($item, $index ?? count($list));
-		}
-		$secrets = array_filter([$item['presharedkey'] ?? '', $item['privatekey'] ?? '']);
-		$messages = array_merge($messages, str_replace($secrets, '(redacted)', array_values((array) $said)));
-	}
-	return $messages;
+    $messages = [];
+    foreach ($edits as $edit) {
+        if (!isset($edit['check'])) {
+            continue;
+        }
+        $list = hf_list($edit['at']);
+        $index = hf_find($list, $edit['find']);
+        $item = hf_merged($index === null ? [] : $list[$index], $edit['set'] ?? []);
+        if ($edit['set'] === null) {
+            $said = $index === null ? [] : wg_validate_tunnel_delete($item);
+        } elseif ($edit['check'] == 'tunnel') {
+            // Any good key will do here; the one that stays is made when it is written.
+            $item['privatekey'] = ($item['privatekey'] ?? '') == '@new' ? hf_new_key() : $item['privatekey'];
+            $said = wg_validate_tunnel_post($item, $index ?? count($list));
+        } else {
+            $said = wg_validate_peer_post($item, $index ?? count($list));
+        }
+        $secrets = array_filter([$item['presharedkey'] ?? '', $item['privatekey'] ?? '']);
+        $messages = array_merge($messages, str_replace($secrets, '(redacted)', array_values((array) $said)));
+    }
+    return $messages;
 }
 
 // -- applying
 
 /** Make what is written run. Whether the service had to be started. */
 function hf_do($name, $phase, $gone) {
-	$started = false;
-	if ($phase['sync'] != 'none') {
-		$running = wg_is_service_running();
-		wg_toggle_wireguard();
-		$there = array_column(hf_list('installedpackages/wireguard/tunnels/item'), 'name');
-		if (wg_is_service_running()) {
-			$started = !$running;
-			hf_sync($name, $started ? 'start' : $phase['sync'], in_array($name, $there));
-		} elseif (in_array($name, $there)) {
-			throw new Exception('the WireGuard service does not run after it was started');
-		} else {
-			wg_resync();
-		}
-		hf_check($name);
-	}
-	if ($phase['interface']) {
-		interface_configure($phase['interface'], true);
-	}
-	if ($phase['routes']) {
-		// Routes that left or changed stay in the routing table until they are deleted by name.
-		foreach ($gone as $prefix) {
-			$family = strpos($prefix, ':') === false ? '-inet' : '-inet6';
-			mwexec('/sbin/route delete ' . $family . ' ' . escapeshellarg($prefix), true);
-		}
-		setup_gateways_monitor();
-		system_routing_configure();
-		system_resolvconf_generate(true);
-		send_event('service reload dyndnsall');
-	}
-	if ($phase['filter']) {
-		filter_configure();
-	}
-	return $started;
+    $started = false;
+    if ($phase['sync'] != 'none') {
+        $running = wg_is_service_running();
+        wg_toggle_wireguard();
+        $there = array_column(hf_list('installedpackages/wireguard/tunnels/item'), 'name');
+        if (wg_is_service_running()) {
+            $started = !$running;
+            hf_sync($name, $started ? 'start' : $phase['sync'], in_array($name, $there));
+        } elseif (in_array($name, $there)) {
+            throw new Exception('the WireGuard service does not run after it was started');
+        } else {
+            wg_resync();
+        }
+        hf_check($name);
+    }
+    if ($phase['interface']) {
+        interface_configure($phase['interface'], true);
+    }
+    if ($phase['routes']) {
+        // Routes that left or changed stay in the routing table until they are deleted by name.
+        foreach ($gone as $prefix) {
+            $family = strpos($prefix, ':') === false ? '-inet' : '-inet6';
+            mwexec('/sbin/route delete ' . $family . ' ' . escapeshellarg($prefix), true);
+        }
+        setup_gateways_monitor();
+        system_routing_configure();
+        system_resolvconf_generate(true);
+        send_event('service reload dyndnsall');
+    }
+    if ($phase['filter']) {
+        filter_configure();
+    }
+    return $started;
 }
 
 function hf_sync($name, $how, $configured) {
-	global $wgg;
-	$live = hf_live();
-	if ($how == 'peers' && isset($live[$name]) && $configured) {
-		// wg_tunnel_sync() would take the interface's addresses away for a moment, and with them everybody's packets.
-		wg_resync();
-		$conf = ($wgg['conf_path'] ?? '/usr/local/etc/wireguard') . "/{$name}.conf";
-		exec('wg syncconf ' . escapeshellarg($name) . ' ' . escapeshellarg($conf) . ' 2>/dev/null', $out, $status);
-		wg_resolve_endpoints();
-		if ($status) {
-			throw new Exception("wg syncconf {$name} ended with status {$status}");
-		}
-		return;
-	}
-	try {
-		if ($how == 'start') {
-			// The start itself has built every tunnel, at the price of a dozen revisions.
-			hf_check($name);
-			wg_resolve_endpoints();
-			return;
-		}
-	} catch (Exception $error) {
-		// It has not built this one.
-	}
-	$result = wg_tunnel_sync([$name], true, true);
-	if (!empty($result['ret_code'])) {
-		throw new Exception("wg_tunnel_sync() ended with code {$result['ret_code']}");
-	}
+    global $wgg;
+    $live = hf_live();
+    if ($how == 'peers' && isset($live[$name]) && $configured) {
+        // wg_tunnel_sync() would take the interface's addresses away for a moment, and with them everybody's packets.
+        wg_resync();
+        $conf = ($wgg['conf_path'] ?? '/usr/local/etc/wireguard') . "/{$name}.conf";
+        exec('wg syncconf ' . escapeshellarg($name) . ' ' . escapeshellarg($conf) . ' 2>/dev/null', $out, $status);
+        wg_resolve_endpoints();
+        if ($status) {
+            throw new Exception("wg syncconf {$name} ended with status {$status}");
+        }
+        return;
+    }
+    try {
+        if ($how == 'start') {
+            // The start itself has built every tunnel, at the price of a dozen revisions.
+            hf_check($name);
+            wg_resolve_endpoints();
+            return;
+        }
+    } catch (Exception $error) {
+        // It has not built this one.
+    }
+    $result = wg_tunnel_sync([$name], true, true);
+    if (!empty($result['ret_code'])) {
+        throw new Exception("wg_tunnel_sync() ended with code {$result['ret_code']}");
+    }
 }
 
 /** Return codes say little: whether what runs is what is configured. */
 function hf_check($name) {
-	$live = hf_live();
-	$tunnel = null;
-	foreach (hf_list('installedpackages/wireguard/tunnels/item') as $item) {
-		$tunnel = $item['name'] == $name ? $item : $tunnel;
-	}
-	if (!$tunnel || !isset($live[$name])) {
-		if ($tunnel || isset($live[$name])) {
-			throw new Exception($tunnel ? "{$name} is not up" : "{$name} is still up");
-		}
-		return;
-	}
-	if (!hf_is_up($name)) {
-		throw new Exception("{$name} is down");
-	}
-	if ($live[$name]['listen_port'] != $tunnel['listenport']) {
-		throw new Exception("{$name} does not listen on {$tunnel['listenport']}, which may be in use");
-	}
-	$running = (array) $live[$name]['peers'];
-	foreach (hf_list('installedpackages/wireguard/peers/item') as $peer) {
-		if (($peer['tun'] ?? '') != $name || ($peer['enabled'] ?? '') != 'yes') {
-			continue;
-		}
-		$key = $peer['publickey'];
-		if (!isset($running[$key]) || hf_prefixes($peer) != hf_live_prefixes($running[$key])) {
-			throw new Exception("{$name} does not run with the peer {$key} as it was written");
-		}
-		unset($running[$key]);
-	}
-	if ($running) {
-		throw new Exception("{$name} still runs with the peer " . array_key_first($running));
-	}
+    $live = hf_live();
+    $tunnel = null;
+    foreach (hf_list('installedpackages/wireguard/tunnels/item') as $item) {
+        $tunnel = $item['name'] == $name ? $item : $tunnel;
+    }
+    if (!$tunnel || !isset($live[$name])) {
+        if ($tunnel || isset($live[$name])) {
+            throw new Exception($tunnel ? "{$name} is not up" : "{$name} is still up");
+        }
+        return;
+    }
+    if (!hf_is_up($name)) {
+        throw new Exception("{$name} is down");
+    }
+    if ($live[$name]['listen_port'] != $tunnel['listenport']) {
+        throw new Exception("{$name} does not listen on {$tunnel['listenport']}, which may be in use");
+    }
+    $running = (array) $live[$name]['peers'];
+    foreach (hf_list('installedpackages/wireguard/peers/item') as $peer) {
+        if (($peer['tun'] ?? '') != $name || ($peer['enabled'] ?? '') != 'yes') {
+            continue;
+        }
+        $key = $peer['publickey'];
+        if (!isset($running[$key]) || hf_prefixes($peer) != hf_live_prefixes($running[$key])) {
+            throw new Exception("{$name} does not run with the peer {$key} as it was written");
+        }
+        unset($running[$key]);
+    }
+    if ($running) {
+        throw new Exception("{$name} still runs with the peer " . array_key_first($running));
+    }
 }
 
 function hf_prefixes($peer) {
-	$rows = is_array($peer['allowedips'] ?? '') ? ($peer['allowedips']['row'] ?? []) : [];
-	return hf_sorted(array_map(fn($row) => "{$row['address']}/{$row['mask']}", is_array($rows) ? $rows : []));
+    $rows = is_array($peer['allowedips'] ?? '') ? ($peer['allowedips']['row'] ?? []) : [];
+    return hf_sorted(array_map(fn($row) => "{$row['address']}/{$row['mask']}", is_array($rows) ? $rows : []));
 }
 
 function hf_live_prefixes($peer) {
-	return $peer['allowed_ips'] == '(none)' ? [] : hf_sorted(explode(',', $peer['allowed_ips']));
+    return $peer['allowed_ips'] == '(none)' ? [] : hf_sorted(explode(',', $peer['allowed_ips']));
 }
 
 function hf_sorted($prefixes) {
-	$found = [];
-	foreach ($prefixes as $prefix) {
-		[$address, $length] = explode('/', $prefix);
-		$found[] = bin2hex(inet_pton($address)) . "/{$length}";
-	}
-	sort($found);
-	return $found;
+    $found = [];
+    foreach ($prefixes as $prefix) {
+        [$address, $length] = explode('/', $prefix);
+        $found[] = bin2hex(inet_pton($address)) . "/{$length}";
+    }
+    sort($found);
+    return $found;
 }
 
 // -- taking it back
 
 /** The parts of the configuration that the phases are about, as they are now. */
 function hf_sections($phases) {
-	$before = [];
-	foreach ($phases as $phase) {
-		foreach ($phase['edits'] as $edit) {
-			$path = $edit['at'] == 'filter/rule' ? 'filter' : $edit['at'];
-			$before[$path] = config_get_path($path);
-		}
-	}
-	return $before;
+    $before = [];
+    foreach ($phases as $phase) {
+        foreach ($phase['edits'] as $edit) {
+            $path = $edit['at'] == 'filter/rule' ? 'filter' : $edit['at'];
+            $before[$path] = config_get_path($path);
+        }
+    }
+    return $before;
 }
 
 /** Write them back and apply that; the answer says whether it worked. */
 function hf_restore($request, $before) {
-	try {
-		hf_reload();
-		$changed = false;
-		$interface = '';
-		foreach ($before as $path => $value) {
-			$changed = $changed || config_get_path($path) != $value;
-			$value === null ? config_del_path($path) : config_set_path($path, $value);
-			$interface = str_starts_with($path, 'interfaces/') && $value !== null ? substr($path, 11) : $interface;
-		}
-		$message = "homelab.fabric: {$request['name']}: taken back, as it did not work";
-		if ($changed && in_array(write_config($message), [false, -1], true)) {
-			return ['restored' => false];
-		}
-		$gone = [];
-		foreach ($request['phases'] as $phase) {
-			foreach ($phase['edits'] as $edit) {
-				if ($edit['at'] == 'staticroutes/route') {
-					$gone[] = $edit['find']['network'];
-				}
-			}
-		}
-		$all = ['sync' => 'all', 'interface' => $interface, 'routes' => true, 'filter' => true];
-		hf_do($request['name'], $all, $gone);
-		unlink(hf_mark($request['name']));
-		return ['restored' => true];
-	} catch (Throwable $error) {
-		return ['restored' => false];
-	}
+    try {
+        hf_reload();
+        $changed = false;
+        $interface = '';
+        foreach ($before as $path => $value) {
+            $changed = $changed || config_get_path($path) != $value;
+            $value === null ? config_del_path($path) : config_set_path($path, $value);
+            $interface = str_starts_with($path, 'interfaces/') && $value !== null ? substr($path, 11) : $interface;
+        }
+        $message = "homelab.fabric: {$request['name']}: taken back, as it did not work";
+        if ($changed && in_array(write_config($message), [false, -1], true)) {
+            return ['restored' => false];
+        }
+        $gone = [];
+        foreach ($request['phases'] as $phase) {
+            foreach ($phase['edits'] as $edit) {
+                if ($edit['at'] == 'staticroutes/route') {
+                    $gone[] = $edit['find']['network'];
+                }
+            }
+        }
+        $all = ['sync' => 'all', 'interface' => $interface, 'routes' => true, 'filter' => true];
+        hf_do($request['name'], $all, $gone);
+        unlink(hf_mark($request['name']));
+        return ['restored' => true];
+    } catch (Throwable $error) {
+        return ['restored' => false];
+    }
 }
 """

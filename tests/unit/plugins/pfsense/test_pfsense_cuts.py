@@ -70,8 +70,10 @@ def test_killed_at_every_write(
     new, finished = peers(whole), state(whole)
     number_of_writes = len(whole.entries("write")) - before
     assert number_of_writes > 2
+    ours = [n for n, entry in enumerate(whole.entries("write")[before:], 1) if "homelab" in entry["description"]]
     for number in range(1, number_of_writes + 1):
-        for place in ("before", "after"):
+        # Between two of the package's own writes in a row there is nothing of ours to tell their places apart.
+        for place in ("before", "after") if number in ours else ("before",):
             firewall = copy(first, tmp_path / f"{place}-{number}")
             firewall.fault(f"{place} write {number}")
             run(firewall, **wanted[goal])

@@ -102,19 +102,19 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 MORE = """
-	<interfaces>
-		<opt7><if>vtnet1.7</if><descr><![CDATA[DMZ]]></descr></opt7>"""
+    <interfaces>
+        <opt7><if>vtnet1.7</if><descr><![CDATA[DMZ]]></descr></opt7>"""
 GROUPS = """
-	<aliases><alias><name>servers</name><type>host</type><address>10.0.0.9</address></alias></aliases>
-	<ifgroups><ifgroupentry><ifname>Guests</ifname><members>opt7</members></ifgroupentry></ifgroups>
-	<staticroutes><route><network>10.66.0.0/16</network><gateway>INNER</gateway><descr></descr></route></staticroutes>
-	<gateways>
-		<gateway_item><interface>lan</interface><gateway>192.168.20.254</gateway><name>INNER</name>
-			<weight>1</weight><ipprotocol>inet</ipprotocol><descr></descr></gateway_item>"""
+    <aliases><alias><name>servers</name><type>host</type><address>10.0.0.9</address></alias></aliases>
+    <ifgroups><ifgroupentry><ifname>Guests</ifname><members>opt7</members></ifgroupentry></ifgroups>
+    <staticroutes><route><network>10.66.0.0/16</network><gateway>INNER</gateway><descr></descr></route></staticroutes>
+    <gateways>
+        <gateway_item><interface>lan</interface><gateway>192.168.20.254</gateway><name>INNER</name>
+            <weight>1</weight><ipprotocol>inet</ipprotocol><descr></descr></gateway_item>"""
 TUNNEL = """<wireguard><tunnels><item><name>tun_wg5</name><enabled>yes</enabled><descr>by hand</descr>
-	<listenport>51999</listenport><privatekey>GNdQw+ujEIVgys4B2dDCXcBpiiQsNd2bAq5hnTp+smg=</privatekey>
-	<publickey>aFyuBHLxiAHJrnFk0sOqH9y09LDfobGUcdpLvK2GzmI=</publickey><mtu>1420</mtu></item></tunnels></wireguard>
-	</installedpackages>"""
+    <listenport>51999</listenport><privatekey>GNdQw+ujEIVgys4B2dDCXcBpiiQsNd2bAq5hnTp+smg=</privatekey>
+    <publickey>aFyuBHLxiAHJrnFk0sOqH9y09LDfobGUcdpLvK2GzmI=</publickey><mtu>1420</mtu></item></tunnels></wireguard>
+    </installedpackages>"""
 
 
 @pytest.fixture(scope="module")
