@@ -1,21 +1,18 @@
 # Copyright (c) 2026, homelab.fabric contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run a command of this host to its end.
-
-Not by AnsibleModule.run_command: where a command closes its output just before it ends, that one polls no pipe at all
-for a second (ansible.module_utils.basic, `selector.select(1)`), and a run of ours consists of dozens of short commands.
-"""
+"""Run a command of this host to its end, by AnsibleModule.run_command without its waiting."""
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-from typing import NamedTuple, Sequence
+from typing import Any, Callable, NamedTuple, Sequence
 
 TIMEOUT = 90  # seconds for one command; a service start waits for the network
-TIMED_OUT, MISSING = 124, 127  # exit statuses of ours, as `timeout` and a shell have them
+TIMED_OUT, MISSING = 124, 127  # exit statuses of `timeout`: ended by it; the tool is not installed
+Run = Callable[..., Any]
+"""AnsibleModule.run_command."""
 
 
 class Result(NamedTuple):
@@ -26,29 +23,37 @@ class Result(NamedTuple):
     err: str
 
 
-def execute(command: Sequence[str], stdin: str = "", **environment: str) -> Result:
-    """Run to the end, with the `environment` besides this process's own. A tool that is not there ends with MISSING."""
-    surroundings = {**os.environ, "PATH": search_path(), "LC_ALL": "C", **environment}
+def execute(run_command: Run, command: Sequence[str], stdin: str = "", **environment: str) -> Result:
+    """Run to the end; `environment` comes on top of this process's own. A tool that is not there ends with MISSING."""
     try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=surroundings,
-            encoding="utf-8",
-            errors="surrogateescape",
-            start_new_session=True,
+        result = Result(
+            *run_command(
+                ["timeout", str(TIMEOUT), *command],
+                data=stdin,
+                binary_data=True,
+                environ_update={"PATH": search_path(), "LC_ALL": "C", **environment},
+                expand_user_and_vars=False,
+                handle_exceptions=False,
+                before_communicate_callback=_await_the_end,
+            )
         )
-    except OSError as error:
-        return Result(MISSING, "", f"{command[0]}: {error.strerror}")
-    with process:
+    except BrokenPipeError:
+        return Result(1, "", f"{command[0]} did not read what it was given")
+    return result if result.status != TIMED_OUT else Result(TIMED_OUT, "", f"no answer within {TIMEOUT} s")
+
+
+def _await_the_end(process: subprocess.Popen[bytes]) -> None:
+    """Where a process closes its output just before it ends, as `timeout` does, run_command asks twice whether it has
+    ended; if that comes true in between, it goes on to poll no pipe at all for a second. So the first question waits.
+    """
+
+    def poll() -> int | None:
         try:
-            out, err = process.communicate(stdin or None, TIMEOUT)
+            return process.wait(0.2)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            return Result(TIMED_OUT, "", f"no answer within {TIMEOUT} s")
-    return Result(process.returncode, out, err)
+            return None
+
+    process.poll = poll  # type: ignore[method-assign]
 
 
 def search_path() -> str:

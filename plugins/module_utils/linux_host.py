@@ -19,7 +19,13 @@ import tempfile
 import time
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.commands import MISSING, Result, execute, search_path
+from ansible_collections.homelab.fabric.plugins.module_utils.commands import (
+    MISSING,
+    Result,
+    Run,
+    execute,
+    search_path,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED, Secret, sorted_prefixes
 
@@ -68,17 +74,19 @@ class Unit(NamedTuple):
 
 
 class Host:
-    """Commands, and files.
+    """Commands, by AnsibleModule.run_command, and files.
 
     `folder` is wg-quick's, `units` systemd's; it writes nowhere else.
     """
 
     def __init__(
         self,
+        run_command: Run,
         folder: str = "/etc/wireguard",
         proc: str = "/proc",
         units: str = "/etc/systemd/system",
     ) -> None:
+        self._run_command = run_command
         self.folder = folder
         self.proc = proc
         self.units = units
@@ -87,7 +95,7 @@ class Host:
     # Commands
 
     def run(self, command: Sequence[str], stdin: str = "") -> Result:
-        return execute(command, stdin, WG_ENDPOINT_RESOLUTION_RETRIES="3")
+        return execute(self._run_command, command, stdin, WG_ENDPOINT_RESOLUTION_RETRIES="3")
 
     def demand(self, command: Sequence[str], remedy: str, stdin: str = "") -> str:
         """The output of a command that must succeed. Raises DeviceError, which never shows a key."""

@@ -15,17 +15,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Iterable, Mapping, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.commands import execute
+from ansible_collections.homelab.fabric.plugins.module_utils.commands import Run, execute
 
 
 class Host:
     """The host as it is. Commands start together when this is made; a reading waits for its own."""
 
-    def __init__(self, packages: Sequence[str] = ()) -> None:
+    def __init__(self, run: Run, packages: Sequence[str] = ()) -> None:
         self.packages = packages
         together = ThreadPoolExecutor()
         self._answers = {
-            name: together.submit(execute, command)
+            name: together.submit(execute, run, command)
             for name, command in (
                 ("packages", ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages]),
                 ("sshd", ["sshd", "-T"]),

@@ -13,7 +13,7 @@ import socket
 import time
 from typing import Iterable
 
-from ansible_collections.homelab.fabric.plugins.module_utils.commands import execute
+from ansible_collections.homelab.fabric.plugins.module_utils.commands import Run, execute
 from ansible_collections.homelab.fabric.plugins.module_utils.links import Broken, Link, Wait
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER
 from ansible_collections.homelab.fabric.plugins.module_utils.values import covers
@@ -22,14 +22,14 @@ ALIVE = 180  # seconds; WireGuard's REJECT_AFTER_TIME, after which a session car
 
 
 class Interface:
-    """Raises Broken where `wg` or the wg-quick file has no answer."""
+    """Raises Broken where `wg` or the wg-quick file has no answer. `run` is AnsibleModule.run_command."""
 
-    def __init__(self, name: str, wg: str, config: str) -> None:
-        self.name, self.wg, self.config = name, wg, config
+    def __init__(self, run: Run, name: str, wg: str, config: str) -> None:
+        self._run, self.name, self.wg, self.config = run, name, wg, config
 
     def show(self, what: str) -> dict[str, str]:
         """`wg show NAME WHAT`, by public key."""
-        status, out, problem = execute([self.wg, "show", self.name, what])
+        status, out, problem = execute(self._run, [self.wg, "show", self.name, what])
         if status:
             raise Broken(
                 f"{self.name} is not up on this host ({problem.strip()}). "
@@ -116,7 +116,8 @@ class Interface:
         prefixes = " ".join(self.show("allowed-ips").values()).replace("(none)", "").split()
         if not any(covers(prefix, host) for prefix in prefixes):
             return f"{address} is in no peer's allowed IPs on {self.name}"
-        device = re.search(r"\bdev (\S+)", execute(["ip", "-o", "route", "get", address]).out)
+        route = execute(self._run, ["ip", "-o", "route", "get", address])
+        device = re.search(r"\bdev (\S+)", route.out)
         if device and device[1] != self.name:
             return f"packets to {address} leave by {device[1]} instead of {self.name}"
         return None

@@ -135,7 +135,7 @@ ARGUMENTS: dict[str, Any] = {**TUNNEL_ARGUMENTS, "waited_for": {"type": "list", 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    backend = LinuxBackend(module.params["name"], module.check_mode, Host())
+    backend = LinuxBackend(module.params["name"], module.check_mode, Host(module.run_command))
     converge(module, backend, backend.assume)
 
 

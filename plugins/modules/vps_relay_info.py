@@ -183,7 +183,7 @@ def main() -> None:
     if not module.get_bin_path("dpkg-query"):
         module.fail_json(msg="this host has no dpkg: the relay is made for Debian 12 and later and for Ubuntu")
     wanted = module.params
-    host = relay_host.Host(wanted["packages"])
+    host = relay_host.Host(module.run_command, wanted["packages"])
     try:
         services = parse_services(wanted["services"], wanted["ingress"])
         given = {parse_port(port, f"vps_relay_ssh_ports[{i}]") for i, port in enumerate(wanted["ssh_ports"])}

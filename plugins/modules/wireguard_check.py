@@ -289,7 +289,7 @@ def main() -> None:
             if module.check_mode:
                 module.exit_json(changed=False, skipped=True, msg=missing, links=[], certificates={})
             module.fail_json(msg=missing, links=[], certificates={})
-        interface = Interface(name, wg, f"{CONFIG_FOLDER}/{name}.conf")
+        interface = Interface(module.run_command, name, wg, f"{CONFIG_FOLDER}/{name}.conf")
     check = Check(wanted, interface, links.Wait(0 if module.check_mode else wanted["timeout"]))
     check.run(ways)
     result: dict[str, Any] = {"links": links.as_dicts(check.links), "certificates": check.certificates}

@@ -424,7 +424,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
         interface = parse_interface(module.params["interface"], "interface", "linux")
-        run = ClientRun(LinuxBackend(interface, module.check_mode, Host()), module.params)
+        run = ClientRun(LinuxBackend(interface, module.check_mode, Host(module.run_command)), module.params)
         result = run.run(module._diff)
     except (TunnelError, DeviceError) as error:
         module.fail_json(msg=str(error))

@@ -56,13 +56,16 @@ class FakeHost(Host):
     """Answers from its attributes, and remembers the commands that it was asked for."""
 
     def __init__(self, tools: Sequence[str] = ("wg", "wg-quick", "ip", "nft", "systemctl")) -> None:
-        super().__init__()
+        super().__init__(self.never)
         self.tools = tools
         self.files: dict[str, str] = {}
         self.state: Link | None = None
         self.client: str | None = None
         self.ways: dict[str, tuple[str, int]] = {}
         self.ran: list[str] = []
+
+    def never(self, *command: Any, **options: Any) -> tuple[int, str, str]:
+        raise AssertionError("a real command")
 
     def run(self, command: Sequence[str], stdin: str = "") -> Result:
         self.ran.append(" ".join(command))
