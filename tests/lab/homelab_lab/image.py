@@ -27,13 +27,25 @@ INSTALLED = (
 # What the collection's roles install; kept in the repository, not in the image.
 INSTALLABLE = ("wireguard-tools", "nftables", "ufw", "iptables", "nginx", "libnginx-mod-stream", "curl")
 REPOSITORY = "/opt/apt"
+# Programs of other hosts that must not be installed, on this disk or on the machine: unpacked in a layer that is laid
+# over the image where they run (tests/lab/network_manager).
+UNPACKED = ("network-manager",)
+LAYER = "/opt/layer"
 SOURCES = f"deb [trusted=yes] file:{REPOSITORY} ./\n"
 SETUP = f"""\
 set -e
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p {REPOSITORY}
-apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives={REPOSITORY} install {{}}
+apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives={REPOSITORY} install {{installable}}
 rm -rf {REPOSITORY}/partial {REPOSITORY}/lock
+# /bin and the like are links on this disk, and stay links below the layer.
+for folder in bin lib sbin; do mkdir -p {LAYER}/usr/$folder; ln -s usr/$folder {LAYER}/$folder; done
+mkdir {LAYER}/debs
+apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives={LAYER}/debs install {{unpacked}}
+for package in {LAYER}/debs/*.deb; do
+    dpkg-deb --fsys-tarfile $package | tar --extract --keep-directory-symlink --directory={LAYER}
+done
+rm -r {LAYER}/debs
 # Every machine makes these itself; two labs must not share them.
 rm -f /etc/ssh/ssh_host_* /etc/machine-id
 touch /etc/machine-id
@@ -67,23 +79,27 @@ STANZA = ("Package", "Version", "Architecture", "Depends", "Pre-Depends", "Provi
 
 @dataclass(frozen=True)
 class Image:
-    """One kind of disk. installable: packages in the repository on it. setup: a shell script that ends the making."""
+    """One kind of disk. setup: a shell script that ends the making.
+
+    installable: packages in the repository on it. unpacked: those in its layer.
+    """
 
     name: str
     setup: str
     installed: tuple[str, ...]
     installable: tuple[str, ...] = ()
+    unpacked: tuple[str, ...] = ()
 
     def key(self) -> str:
         """Changes with whatever goes into the image."""
-        inputs = (RELEASE, self.installed, self.installable, SOURCES, self.setup, STANZA)
+        inputs = (RELEASE, self.installed, self.installable, self.unpacked, SOURCES, self.setup, STANZA)
         return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
 
     def root(self) -> Path:
         return CACHE / f"{self.name}-{self.key()}"
 
 
-VPS = Image("debian", SETUP, INSTALLED, INSTALLABLE)
+VPS = Image("debian", SETUP, INSTALLED, INSTALLABLE, UNPACKED)
 PFSENSE = Image("pfsense", PFSENSE_SETUP, PFSENSE_INSTALLED)
 IMAGES = {"debian": VPS, "pfsense_double": PFSENSE}  # by the program of their hosts
 
@@ -113,10 +129,11 @@ def build(image: Image, say: Callable[[str], None]) -> Path:
 def install(image: Image, directory: Path) -> None:
     # --variant=minbase and no recommended packages, as cloud images are made. force-unsafe-io: a build that dies is
     # thrown away, so nothing needs to reach the disk at once.
+    setup = image.setup.format(installable=" ".join(image.installable), unpacked=" ".join(image.unpacked))
     command = [
         *(*ALONE, "mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io"),
         f"--include={','.join(image.installed)}",
-        f"--customize-hook=chroot \"$1\" sh -c '{image.setup.format(' '.join(image.installable))}'",
+        f"--customize-hook=chroot \"$1\" sh -c '{setup}'",
         *(RELEASE, str(directory)),
     ]
     log = CACHE / "build.log"

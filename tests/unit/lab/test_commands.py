@@ -82,7 +82,7 @@ def test_the_vps_gets_nothing_of_the_callers_environment(monkeypatch: pytest.Mon
     assert "CLOUDFLARE_API_TOKEN" not in shell.environment(BY_NAME["vps-relay"])
 
 
-@pytest.mark.parametrize("change", ["installed", "installable"])
+@pytest.mark.parametrize("change", ["installed", "installable", "unpacked"])
 def test_another_package_is_another_image(change: str) -> None:
     other = dataclasses.replace(image.VPS, **{change: (*getattr(image.VPS, change), "one-more")})
     assert other.key() != image.VPS.key()
