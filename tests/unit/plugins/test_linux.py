@@ -29,12 +29,10 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall impo
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import (
     Host,
     Link,
-    LivePeer,
     Result,
     Unit,
-    redact,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import NO_PRESHARED_KEY, Step, live_change
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel, needed_routes
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
@@ -42,6 +40,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Secret,
     TunnelError,
 )
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import NO_PRESHARED_KEY, LivePeer, redact
 from hypothesis import given
 from hypothesis import strategies as st
 
