@@ -1,0 +1,155 @@
+"""A router for tests, over a folder: `with Router(folder) as router: router.sh("uci show network")`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from .__main__ import ENVIRONMENT
+
+LAB = Path(__file__).resolve().parent.parent
+NETWORK = """
+config interface 'loopback'
+\toption device 'lo'
+\toption proto 'static'
+\tlist ipaddr '127.0.0.1/8'
+
+config device
+\toption name 'br-lan'
+\toption type 'bridge'
+\tlist ports 'lan1'
+
+config interface 'lan'
+\toption device 'br-lan'
+\toption proto 'static'
+\tlist ipaddr '192.168.0.1/24'
+
+config interface 'wan'
+\toption device 'eth0'
+\toption proto 'static'
+\tlist ipaddr '198.51.100.50/24'
+\toption gateway '198.51.100.1'
+
+"""
+FIREWALL = """
+config defaults
+\toption input 'REJECT'
+\toption output 'ACCEPT'
+\toption forward 'REJECT'
+
+config zone
+\toption name 'lan'
+\tlist network 'lan'
+\toption input 'ACCEPT'
+\toption output 'ACCEPT'
+\toption forward 'ACCEPT'
+
+config zone
+\toption name 'wan'
+\tlist network 'wan'
+\toption input 'REJECT'
+\toption output 'ACCEPT'
+\toption forward 'REJECT'
+\toption masq '1'
+\toption mtu_fix '1'
+
+config forwarding
+\toption src 'lan'
+\toption dest 'wan'
+
+"""
+DEFAULTS = {"network": NETWORK, "firewall": FIREWALL}
+
+
+def unavailable() -> str:
+    """Why no router can run here; empty when one can."""
+    if not Path("/dev/net/tun").exists():
+        return "needs /dev/net/tun"
+    done = subprocess.run([*_namespaces(), "true"], capture_output=True, text=True, check=False)
+    return "needs root or unprivileged user namespaces" if done.returncode else ""
+
+
+def _namespaces() -> list[str]:
+    user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    return ["unshare", *user, "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
+
+
+class Router:
+    """`config`: /etc/config of a blank router, by name; DEFAULTS without one. The folder outlives the router.
+
+    WAN is eth0 with 198.51.100.50/24, LAN is br-lan with 192.168.0.1/24, both lead nowhere.
+    """
+
+    def __init__(self, folder: Path, release: str = "25.12", config: dict[str, str] | None = None) -> None:
+        self.root = folder / "root"
+        self._release = release
+        self._config = DEFAULTS if config is None else config
+        self._process: subprocess.Popen[str] | None = None
+        self.pid = 0
+
+    def __enter__(self) -> Router:
+        self.boot()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.power_off()
+
+    def boot(self) -> None:
+        """Raises RuntimeError with what it said when it does not come up."""
+        texts = self.root.parent / "defaults"
+        texts.mkdir(parents=True, exist_ok=True)
+        for name, text in self._config.items():
+            (texts / name).write_text(text)
+        command = [*_namespaces(), sys.executable, "-m", "openwrt_double", str(self.root), "--ports", "eth0", "lan1"]
+        command += ["--release", self._release, "--config", str(texts)]
+        self._process = subprocess.Popen(
+            command,
+            env=os.environ | {"PYTHONPATH": str(LAB)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout
+        assert self._process.stderr
+        if self._process.stdout.readline() != "OpenWrt is up\n":
+            raise RuntimeError(self._process.stderr.read())
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text()
+        self.pid = int(children.split()[0])
+
+    def power_off(self) -> None:
+        if self._process:
+            self._process.kill()  # --kill-child takes all along
+            self._process.communicate()
+            self._process = None
+
+    def reboot(self) -> None:
+        """The flash stays, /tmp goes."""
+        self.power_off()
+        self.boot()
+
+    def run(self, *words: str, text: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """A command on the router, as a login runs it."""
+        user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
+        namespaces = ["--net", "--mount", "--uts", "--ipc", "--pid"]
+        command = ["nsenter", f"--target={self.pid}", *user, *namespaces, "chroot", str(self.root), *words]
+        return subprocess.run(
+            command, input=text, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=timeout
+        )
+
+    def sh(self, script: str, text: str = "") -> str:
+        """What a script prints; its errors behind it, and its status unless that is 0."""
+        done = self.run("/bin/ash", "-c", script, text=text)
+        return done.stdout + done.stderr + (f"status {done.returncode}\n" if done.returncode else "")
+
+    def wait(self, script: str, wanted: str, patience: float = 10) -> str:
+        """Repeat the script until it prints what is wanted, or patience ends; what it printed last."""
+        deadline = time.monotonic() + patience
+        while wanted not in (said := self.sh(script)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return said
