@@ -128,7 +128,7 @@ class Ruleset:
                 kinds = [kind for kind in words(section, "icmp_type") if re.fullmatch("[a-z-]+", kind)]
                 if protocol != "icmp" or family == "ipv6":
                     v6 = protocol == "icmp" or "v6" in protocol
-                    lines.append(head + (f"meta l4proto {'ipv6-icmp' if v6 else protocol} "))
+                    lines.append(head + (f"meta l4proto {'icmpv6' if v6 else protocol} "))
                 elif kinds:
                     lines.append(f"{head}icmp type {{ {', '.join(kinds)} }} ")
                 else:
