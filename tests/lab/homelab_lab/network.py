@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 RESOLVER = "203.0.113.53"
 SSH_PORT = 2222
+RELAY = "relay"  # reference network A
+SITES = "site-to-site"  # reference network B
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Host:
 
     behind: the host that connects it to the Internet. gateways: its default routes. listens: TCP ports that tell it
     is up. program: the package that runs on it (programs.py), "debian" for a machine with a disk and systemd, or none.
-    knows: names in its /etc/hosts, by address.
+    knows: names in its /etc/hosts, by address. sets: the parts of the lab it is in; `up` starts RELAY.
     """
 
     name: str
@@ -48,10 +50,15 @@ class Host:
     program: str | None = None
     listens: tuple[int, ...] = ()
     knows: tuple[tuple[str, str], ...] = ()
+    sets: tuple[str, ...] = (RELAY,)
 
     @property
     def is_machine(self) -> bool:
         return self.program == "debian"
+
+    @property
+    def is_openwrt(self) -> bool:
+        return self.program == "openwrt_double"
 
 
 SERVERS_GATEWAYS = ("203.0.113.1", "2001:db8:113::1")
@@ -132,6 +139,7 @@ HOSTS: tuple[Host, ...] = (
         ports=(Port("eth0", "vlan10", ("10.10.0.5/24",)),),
         gateways=("10.10.0.1",),
         knows=(("10.10.0.1", "mikrotik-gw mikrotik-gw.home.arpa"), ("203.0.113.10", "vps-relay")),
+        sets=(RELAY, SITES),
     ),
     Host(
         "friend",
@@ -169,12 +177,35 @@ HOSTS: tuple[Host, ...] = (
         ports=(Port("eth0", "cafe-lan", ("172.20.10.5/28",)),),
         gateways=("172.20.10.1",),
     ),
+    Host(
+        "openwrt",
+        "a router with OpenWrt, the spoke valchedrym, which sets its addresses and routes itself",
+        behind="inet",
+        ports=(Port("eth0", "visitors"), Port("lan1", "openwrt-lan")),
+        program="openwrt_double",
+        listens=(22,),
+        sets=(SITES,),
+    ),
+    Host(
+        "openwrt-pc",
+        "a computer in the LAN of the router with OpenWrt",
+        behind="openwrt",
+        ports=(Port("eth0", "openwrt-lan", ("192.168.0.10/24",)),),
+        gateways=("192.168.0.1",),
+        sets=(SITES,),
+    ),
 )
 
+SETS = tuple(dict.fromkeys(name for host in HOSTS for name in host.sets))
 BY_NAME = {host.name: host for host in HOSTS}
 # Even a lab of few hosts has its resolver: without one, every look-up would wait for a timeout.
 ALWAYS = ("cloudflare",)
 NETWORKS = tuple(dict.fromkeys(port.network for host in HOSTS for port in host.ports))
+
+
+def members(part: str) -> list[str]:
+    """The hosts of a set, by name."""
+    return [host.name for host in HOSTS if part in host.sets]
 
 
 def with_routers(names: Iterable[str]) -> tuple[Host, ...]:

@@ -10,59 +10,9 @@ from pathlib import Path
 from types import TracebackType
 
 from .__main__ import ENVIRONMENT
+from .factory import DEFAULTS
 
 LAB = Path(__file__).resolve().parent.parent
-NETWORK = """
-config interface 'loopback'
-\toption device 'lo'
-\toption proto 'static'
-\tlist ipaddr '127.0.0.1/8'
-
-config device
-\toption name 'br-lan'
-\toption type 'bridge'
-\tlist ports 'lan1'
-
-config interface 'lan'
-\toption device 'br-lan'
-\toption proto 'static'
-\tlist ipaddr '192.168.0.1/24'
-
-config interface 'wan'
-\toption device 'eth0'
-\toption proto 'static'
-\tlist ipaddr '198.51.100.50/24'
-\toption gateway '198.51.100.1'
-
-"""
-FIREWALL = """
-config defaults
-\toption input 'REJECT'
-\toption output 'ACCEPT'
-\toption forward 'REJECT'
-
-config zone
-\toption name 'lan'
-\tlist network 'lan'
-\toption input 'ACCEPT'
-\toption output 'ACCEPT'
-\toption forward 'ACCEPT'
-
-config zone
-\toption name 'wan'
-\tlist network 'wan'
-\toption input 'REJECT'
-\toption output 'ACCEPT'
-\toption forward 'REJECT'
-\toption masq '1'
-\toption mtu_fix '1'
-
-config forwarding
-\toption src 'lan'
-\toption dest 'wan'
-
-"""
-DEFAULTS = {"network": NETWORK, "firewall": FIREWALL}
 
 
 def unavailable() -> str:
@@ -81,7 +31,7 @@ def _namespaces() -> list[str]:
 class Router:
     """`config`: /etc/config of a blank router, by name; DEFAULTS without one. The folder outlives the router.
 
-    WAN is eth0 with 198.51.100.50/24, LAN is br-lan with 192.168.0.1/24, both lead nowhere.
+    Its network cards, eth0 and lan1, lead nowhere.
     """
 
     def __init__(self, folder: Path, release: str = "25.12", config: dict[str, str] | None = None) -> None:

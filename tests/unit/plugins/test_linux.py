@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.fabric.plugins.module_utils import wg_quick
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError, _converge
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError, converged
 from ansible_collections.homelab.fabric.plugins.module_utils.linux import LinuxBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall import (
     Firewall,
@@ -112,7 +112,7 @@ class FakeHost(Host):
 def run(host: Host, check: bool = False, **arguments: Any) -> dict[str, Any]:
     """One call of the module, below its argument parsing."""
     params = {"name": "wg0", "state": "present", "purge": False, **arguments}
-    return _converge(params, LinuxBackend("wg0", check, host), check, True)
+    return converged(params, LinuxBackend("wg0", check, host), check, True)
 
 
 GATEWAY = {"name": "gw", "public_key": key("gw"), "allowed_ips": ["10.30.0.0/24"], "endpoint": "203.0.113.9:51820"}
