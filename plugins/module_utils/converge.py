@@ -81,7 +81,7 @@ class Backend(Protocol):
 def converge(module: AnsibleModule, backend: Backend) -> None:
     """Bring the device to the module's arguments and exit the module; a TunnelError or DeviceError is its failure."""
     try:
-        result = _converge(module.params, backend, module.check_mode, module._diff)
+        result = converged(module.params, backend, module.check_mode, module._diff)
     except (TunnelError, DeviceError) as error:
         module.fail_json(msg=str(error))
     for warning in backend.warnings():
@@ -89,7 +89,8 @@ def converge(module: AnsibleModule, backend: Backend) -> None:
     module.exit_json(**result)
 
 
-def _converge(params: dict[str, Any], backend: Backend, check_mode: bool, with_diff: bool) -> dict[str, Any]:
+def converged(params: dict[str, Any], backend: Backend, check_mode: bool, with_diff: bool) -> dict[str, Any]:
+    """Bring the device to the arguments; the module's result. Raises TunnelError or DeviceError."""
     wanted = parse_tunnel(params, backend.device)
     if not check_mode:
         # What another play only announced in check mode is as unknown as what it never said.
