@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import lab, shell, wires
 from .errors import LabError
-from .network import BY_NAME, HOSTS, Host
+from .network import BY_NAME, HOSTS, SETS, Host, members
 from .paths import LAB
 
 PACKAGES = LAB / "packages.txt"
@@ -42,8 +42,9 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(argument.lower(), metavar=argument)
         return command
 
+    only = f"these hosts or sets ({', '.join(SETS)}), the routers before them, and the resolver; relay without it"
     add("up", "start the lab, or what of it is off").add_argument(
-        "--only", nargs="+", default=[], metavar="HOST", help="these, the routers before them, and the resolver"
+        "--only", nargs="+", default=[], metavar="HOST", help=only
     )
     add("down", "stop the lab and remove all of it")
     add("status", "show the hosts and which are up; fails when none is")
@@ -131,7 +132,7 @@ def dispatch(arguments: argparse.Namespace) -> int:
             with lab.locked(say) as lock:
                 match command:
                     case "up":
-                        lab.up([host(name) for name in arguments.only], lock, say)
+                        lab.up([host(each) for name in arguments.only for each in members(name)], lock, say)
                     case "down":
                         lab.down(say)
                     case "start":

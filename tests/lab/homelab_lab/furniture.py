@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import certificates, image, machine, programs
-from .network import BY_NAME, HOSTS, RESOLVER, SSH_PORT, Host
+from .network import BY_NAME, HOSTS, OPENWRT_ADDRESS, RESOLVER, SSH_PORT, Host
 from .paths import SECRETS, SSH, STATE, TLS, host_dir
 
 USER_KEY = SSH / "id_ed25519"
@@ -31,12 +31,13 @@ def furnish_lab(say: Callable[[str], None]) -> None:
     certificates.make()
     for path in (programs.ROUTEROS_PASSWORD, programs.CLOUDFLARE_TOKEN):
         write(path, secrets.token_hex(20) + "\n", mode=0o600)
-    for path, comment in ((USER_KEY, "homelab.fabric lab"), (HOST_KEY, "vps-relay")):
+    for path, comment in ((USER_KEY, "homelab.fabric lab"), (HOST_KEY, "the lab's machines and routers")):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True)
     public = " ".join(HOST_KEY.with_suffix(".pub").read_text().split()[:2])
     vps = BY_NAME["vps-relay"]
     names = [vps.name, *(address.partition("/")[0] for address in vps.ports[0].addresses)]
-    write(KNOWN_HOSTS, "".join(f"[{name}]:{SSH_PORT} {public}\n" for name in names))
+    known = [f"[{name}]:{SSH_PORT}" for name in names] + ["openwrt", OPENWRT_ADDRESS]
+    write(KNOWN_HOSTS, "".join(f"{name} {public}\n" for name in known))
     for host in HOSTS:
         host_dir(host.name).mkdir()
         if host.is_machine:
@@ -69,7 +70,8 @@ def furnish_namespace(host: Host) -> None:
     copy(KNOWN_HOSTS, etc / "ssh/ssh_known_hosts")
     write(
         etc / "ssh/ssh_config.d/lab.conf",
-        f"Host vps-relay\n  HostName 203.0.113.10\n  Port {SSH_PORT}\n  User root\n  IdentityFile {USER_KEY}\n",
+        f"Host vps-relay\n  HostName 203.0.113.10\n  Port {SSH_PORT}\n  User root\n  IdentityFile {USER_KEY}\n"
+        f"Host openwrt\n  HostName {OPENWRT_ADDRESS}\n  User root\n  IdentityFile {USER_KEY}\n",
     )
 
 

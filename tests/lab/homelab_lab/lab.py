@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import furniture, machine, processes, programs, wires
 from .errors import LabError, tail
-from .network import BY_NAME, HOSTS, Host, with_routers
+from .network import HOSTS, RELAY, Host, members, with_routers
 from .paths import NETNS, STATE, host_dir
 
 LOCK = STATE.parent / "lock"
@@ -178,7 +178,7 @@ def up(only: Iterable[Host], lab_lock: int, say: Say) -> None:
             power_off(host)
         wires.lay_switches()
         (STATE / "switches").write_text(switches_identity())
-    power_on(with_routers([host.name for host in only] or BY_NAME), lab_lock, say)
+    power_on(with_routers([host.name for host in only] or members(RELAY)), lab_lock, say)
     say("the lab is up")
 
 

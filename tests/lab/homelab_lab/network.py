@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 RESOLVER = "203.0.113.53"
 SSH_PORT = 2222
+OPENWRT_ADDRESS = "198.51.100.50"  # as its factory has it
 RELAY = "relay"  # reference network A
 SITES = "site-to-site"  # reference network B
 
@@ -204,8 +205,8 @@ NETWORKS = tuple(dict.fromkeys(port.network for host in HOSTS for port in host.p
 
 
 def members(part: str) -> list[str]:
-    """The hosts of a set, by name."""
-    return [host.name for host in HOSTS if part in host.sets]
+    """The hosts of a set by its name; a name that is no set's is a host's own."""
+    return [host.name for host in HOSTS if part in host.sets] or [part]
 
 
 def with_routers(names: Iterable[str]) -> tuple[Host, ...]:

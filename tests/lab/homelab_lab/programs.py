@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from openwrt_double.factory import DEFAULTS
+
 from . import certificates, machine
 from .network import BY_NAME, Host
-from .paths import LAB, SECRETS, host_dir
+from .paths import LAB, SECRETS, SSH, host_dir
 
 ROUTEROS_PASSWORD = SECRETS / "routeros-password"
 CLOUDFLARE_TOKEN = SECRETS / "cloudflare-token"
@@ -61,6 +63,23 @@ def ingress(host: Host) -> list[str]:
     )
 
 
+def openwrt(host: Host) -> list[str]:
+    factory = host_dir(host.name) / "factory"
+    factory.mkdir(exist_ok=True)
+    for name, text in DEFAULTS.items():
+        (factory / name).write_text(text)
+    user_key, host_key = SSH / "id_ed25519.pub", SSH / "ssh_host_ed25519_key"
+    return [
+        *(sys.executable, "-m", "openwrt_double", str(openwrt_root(host)), "--config", str(factory)),
+        *("--host-key", str(host_key), "--authorized-key", str(user_key)),
+    ]
+
+
+def openwrt_root(host: Host) -> Path:
+    """The router's flash, which is the root of everything that runs on it."""
+    return host_dir(host.name) / "root"
+
+
 def python(host: Host, *arguments: str | Path) -> list[str]:
     """A package of tests/lab as a program that keeps its state in the host's directory."""
     state = host_dir(host.name) / "state"
@@ -78,5 +97,6 @@ COMMANDS: dict[str, Callable[[Host], list[str]]] = {
     "cloudflare_double": cloudflare,
     "routeros_double": routeros,
     "ingress": ingress,
+    "openwrt_double": openwrt,
 }
 assert {host.program for host in BY_NAME.values()} <= {None, *COMMANDS}

@@ -1,4 +1,4 @@
-"""The configuration of a router that its owner just set up: the spoke `valchedrym` of reference network B, no tunnel yet.
+"""A router that its owner just set up: the spoke `valchedrym` of reference network B, without a tunnel yet.
 
 eth0 is the Internet, the bridge br-lan with lan1 the LAN. The owner lets ssh in from the Internet.
 """

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_interface
 
 import pytest
 from homelab_lab import wires
-from homelab_lab.network import BY_NAME, HOSTS, NETWORKS, Host, with_routers
+from homelab_lab.network import BY_NAME, HOSTS, NETWORKS, RELAY, SITES, Host, members, with_routers
 
 AS_HOST = pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.name)
 
@@ -59,6 +59,7 @@ def test_names_fit_the_kernel() -> None:
         ("isp", "customers", "100.64.0.1/10"),
         ("ingress", "eth0", "10.30.0.200/24"),
         ("controller", "eth0", "10.10.0.5/24"),
+        ("openwrt-pc", "eth0", "192.168.0.10/24"),
     ],
 )
 def test_well_known_addresses(name: str, port: str, address: str) -> None:
@@ -72,7 +73,15 @@ def test_well_known_addresses(name: str, port: str, address: str) -> None:
         (("visitor",), {"inet", "cloudflare", "visitor"}),
         (("controller",), {"inet", "cloudflare", "isp", "mikrotik-gw", "controller"}),
         (("phone", "laptop"), {"inet", "cloudflare", "friend", "phone", "cafe", "laptop"}),
+        (("openwrt-pc",), {"inet", "cloudflare", "openwrt", "openwrt-pc"}),
     ],
 )
 def test_a_part_of_the_lab_has_its_routers_and_the_resolver(asked: tuple[str, ...], started: set[str]) -> None:
     assert {host.name for host in with_routers(asked)} == started
+
+
+def test_the_relay_is_started_without_the_other_sites() -> None:
+    assert "laptop" in members(RELAY)
+    assert "openwrt" not in {host.name for host in with_routers(members(RELAY))}
+    assert {"openwrt", "openwrt-pc", "controller"} <= set(members(SITES))
+    assert members("visitor") == ["visitor"]
