@@ -76,7 +76,10 @@ def build(root: Path, release: str = "25.12", config: dict[str, str] | None = No
     for name in FOLDERS:
         (root / name).mkdir(parents=True, exist_ok=True)
     (root / "var").symlink_to("tmp")
-    (root / "root").chmod(0o700)
+    # OpenWrt's dropbear reads root's keys in /etc/dropbear, Debian's where everybody does.
+    _link(root / "root/.ssh", "/etc/dropbear")
+    for name in ("root", "etc/dropbear"):
+        (root / name).chmod(0o700)
     shutil.copytree(HERE / "files", root, dirs_exist_ok=True)
     _link_libraries(root)
     for folder, names in APPLETS.items():
