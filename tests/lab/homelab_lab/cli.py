@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import lab, shell, wires
 from .errors import LabError
-from .network import BY_NAME, HOSTS, SETS, Host, members
+from .network import BY_NAME, CASES, HOSTS, Host
 from .paths import LAB
 
 PACKAGES = LAB / "packages.txt"
@@ -42,9 +42,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(argument.lower(), metavar=argument)
         return command
 
-    only = f"these hosts or sets ({', '.join(SETS)}), the routers before them, and the resolver; relay without it"
-    add("up", "start the lab, or what of it is off").add_argument(
-        "--only", nargs="+", default=[], metavar="HOST", help=only
+    up = add("up", "start the lab, or what of it is off").add_mutually_exclusive_group()
+    up.add_argument("--only", nargs="+", metavar="HOST", help="these, the routers before them, and the resolver")
+    up.add_argument(
+        "--network", choices=CASES, default="relay", help="the hosts of this network; %(default)s by default"
     )
     add("down", "stop the lab and remove all of it")
     add("status", "show the hosts and which are up; fails when none is")
@@ -132,7 +133,8 @@ def dispatch(arguments: argparse.Namespace) -> int:
             with lab.locked(say) as lock:
                 match command:
                     case "up":
-                        lab.up([host(each) for name in arguments.only for each in members(name)], lock, say)
+                        names = [host(name).name for name in arguments.only or CASES[arguments.network]]
+                        lab.up(names, lock, say)
                     case "down":
                         lab.down(say)
                     case "start":

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import furniture, machine, processes, programs, wires
 from .errors import LabError, tail
-from .network import HOSTS, RELAY, Host, members, with_routers
+from .network import HOSTS, Host, with_routers
 from .paths import NETNS, STATE, host_dir
 
 LOCK = STATE.parent / "lock"
@@ -169,7 +169,7 @@ def wait_until(done: Callable[[], bool], complaint: str) -> None:
 # -- the whole lab
 
 
-def up(only: Iterable[Host], lab_lock: int, say: Say) -> None:
+def up(names: Iterable[str], lab_lock: int, say: Say) -> None:
     STATE.mkdir(mode=0o700, exist_ok=True)
     (STATE / "run").mkdir(exist_ok=True)
     furniture.furnish_lab(say)
@@ -178,7 +178,7 @@ def up(only: Iterable[Host], lab_lock: int, say: Say) -> None:
             power_off(host)
         wires.lay_switches()
         (STATE / "switches").write_text(switches_identity())
-    power_on(with_routers([host.name for host in only] or members(RELAY)), lab_lock, say)
+    power_on(with_routers(names), lab_lock, say)
     say("the lab is up")
 
 

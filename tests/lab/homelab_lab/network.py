@@ -8,8 +8,6 @@ from dataclasses import dataclass
 RESOLVER = "203.0.113.53"
 SSH_PORT = 2222
 OPENWRT_ADDRESS = "198.51.100.50"  # as its factory has it
-RELAY = "relay"  # reference network A
-SITES = "site-to-site"  # reference network B
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Host:
 
     behind: the host that connects it to the Internet. gateways: its default routes. listens: TCP ports that tell it
     is up. program: the package that runs on it (programs.py), "debian" for a machine with a disk and systemd, or none.
-    knows: names in its /etc/hosts, by address. sets: the parts of the lab it is in; `up` starts RELAY.
+    knows: names in its /etc/hosts, by address. case: the reference network it belongs to (CASES).
     """
 
     name: str
@@ -51,7 +49,7 @@ class Host:
     program: str | None = None
     listens: tuple[int, ...] = ()
     knows: tuple[tuple[str, str], ...] = ()
-    sets: tuple[str, ...] = (RELAY,)
+    case: str = "relay"
 
     @property
     def is_machine(self) -> bool:
@@ -140,7 +138,6 @@ HOSTS: tuple[Host, ...] = (
         ports=(Port("eth0", "vlan10", ("10.10.0.5/24",)),),
         gateways=("10.10.0.1",),
         knows=(("10.10.0.1", "mikrotik-gw mikrotik-gw.home.arpa"), ("203.0.113.10", "vps-relay")),
-        sets=(RELAY, SITES),
     ),
     Host(
         "friend",
@@ -185,7 +182,7 @@ HOSTS: tuple[Host, ...] = (
         ports=(Port("eth0", "visitors"), Port("lan1", "openwrt-lan")),
         program="openwrt_double",
         listens=(22,),
-        sets=(SITES,),
+        case="site-to-site",
     ),
     Host(
         "openwrt-pc",
@@ -193,20 +190,19 @@ HOSTS: tuple[Host, ...] = (
         behind="openwrt",
         ports=(Port("eth0", "openwrt-lan", ("192.168.0.10/24",)),),
         gateways=("192.168.0.1",),
-        sets=(SITES,),
+        case="site-to-site",
     ),
 )
 
-SETS = tuple(dict.fromkeys(name for host in HOSTS for name in host.sets))
 BY_NAME = {host.name: host for host in HOSTS}
+# What `lab up` starts, and what `lab up --network NAME` starts, by name; the routers come along.
+CASES = {
+    "relay": tuple(host.name for host in HOSTS if host.case == "relay"),
+    "site-to-site": ("controller", "openwrt", "openwrt-pc"),
+}
 # Even a lab of few hosts has its resolver: without one, every look-up would wait for a timeout.
 ALWAYS = ("cloudflare",)
 NETWORKS = tuple(dict.fromkeys(port.network for host in HOSTS for port in host.ports))
-
-
-def members(part: str) -> list[str]:
-    """The hosts of a set by its name; a name that is no set's is a host's own."""
-    return [host.name for host in HOSTS if part in host.sets] or [part]
 
 
 def with_routers(names: Iterable[str]) -> tuple[Host, ...]:
