@@ -96,9 +96,7 @@ class OpenWrtBackend:
         section = state.network.get(self._name)
         if section and (section.type != "interface" or section.get("proto") not in ("", "wireguard")):
             what = section.get("proto") or section.type
-            raise TunnelError(
-                "name", f"{self._name} is there, but is no WireGuard interface ({what})", "choose another"
-            )
+            raise TunnelError("name", f"network.{self._name} is a section {what}", "choose another name")
         if section is None and state.live.exists and not state.live.known:
             raise DeviceError(
                 f"{self._name} exists, but is not in /etc/config/network: another tool made it. Remove the interface "

@@ -184,7 +184,7 @@ def _body(plan: Plan) -> list[str]:
         key = "key=$(wg genkey 2>$d/$n.err) || fail genkey"
         text += [key, _batch(f"set network.{plan.name}.private_key='$key'", literal=False), "key="]
     if plan.peers:
-        conf = f"WG_ENDPOINT_RESOLUTION_RETRIES=3 wg setconf {PROBE} /dev/stdin 2>$d/$n.err"
+        conf = f"WG_ENDPOINT_RESOLUTION_RETRIES=1 wg setconf {PROBE} /dev/stdin 2>$d/$n.err"
         text += [
             f"ip link del dev {PROBE} 2>/dev/null",
             f"ip link add dev {PROBE} type wireguard 2>$d/$n.err || fail probe",
@@ -221,11 +221,12 @@ def _fed(command: str, failed: str, text: str, literal: bool = True) -> str:
 _END = "END_OF_INPUT"  # no line of ours reads like it
 
 _WAIT = {
-    "up": """i=0
+    # It mostly takes less than a second, and not every busybox sleeps for less.
+    "up": """i=-20
 until ubus -S call network.interface.$n status 2>/dev/null | grep -q '"up":true'; do
     i=$((i + 1))
     [ $i -lt $limit ] || break
-    sleep 1
+    [ $i -lt 0 ] || sleep 1
 done""",
     "gone": """i=0
 while [ -e /sys/class/net/$n ]; do
