@@ -37,8 +37,12 @@ def mount_root(root: Path) -> None:
     (root / "tmp/log/messages").touch(0o600)
 
 
+def environment() -> dict[str, str]:
+    return ENVIRONMENT | {name: value for name, value in os.environ.items() if name == "NETIFD_RETRY"}
+
+
 def start(root: Path, *command: str) -> None:
-    subprocess.Popen(["chroot", root, *command], env=ENVIRONMENT, cwd="/", stdin=subprocess.DEVNULL)
+    subprocess.Popen(["chroot", root, *command], env=environment(), cwd="/", stdin=subprocess.DEVNULL)
 
 
 def await_ubus(root: Path) -> None:
@@ -71,6 +75,7 @@ def main() -> None:
     parser.add_argument("--release", default="25.12", help="of a blank router: 21.02, 23.05 or 25.12")
     parser.add_argument("--config", type=Path, help="folder with the files of a blank router's /etc/config")
     parser.add_argument("--ports", nargs="*", default=[], help="network cards to make; the lab makes its own")
+    parser.add_argument("--retry", type=float, help="seconds until netifd tries a failed setup again")
     parser.add_argument("--host-key", type=Path, help="OpenSSH private key; with it dropbear runs")
     parser.add_argument("--authorized-key", type=Path, help="root's, on a blank router")
     options = parser.parse_args()
@@ -88,6 +93,8 @@ def main() -> None:
     for setting in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
         Path("/proc/sys/net", setting).write_text("1")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    if options.retry is not None:
+        os.environ["NETIFD_RETRY"] = str(options.retry)
     start(root, "/sbin/netifd")
     await_ubus(root)
     subprocess.run(["chroot", root, "/etc/init.d/firewall", "start"], env=ENVIRONMENT, cwd="/", check=False)

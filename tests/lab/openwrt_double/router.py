@@ -31,12 +31,16 @@ def _namespaces() -> list[str]:
 class Router:
     """`config`: /etc/config of a blank router, by name; DEFAULTS without one. The folder outlives the router.
 
-    Its network cards, eth0 and lan1, lead nowhere.
+    `retry`: seconds until netifd tries a failed setup again, 5 on the device. Its network cards, eth0 and lan1, lead
+    nowhere.
     """
 
-    def __init__(self, folder: Path, release: str = "25.12", config: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, release: str = "25.12", config: dict[str, str] | None = None, retry: float | None = None
+    ) -> None:
         self.root = folder / "root"
         self._release = release
+        self._retry = retry
         self._config = DEFAULTS if config is None else config
         self._process: subprocess.Popen[str] | None = None
         self.pid = 0
@@ -58,6 +62,7 @@ class Router:
             (texts / name).write_text(text)
         command = [*_namespaces(), sys.executable, "-m", "openwrt_double", str(self.root), "--ports", "eth0", "lan1"]
         command += ["--release", self._release, "--config", str(texts)]
+        command += [] if self._retry is None else ["--retry", str(self._retry)]
         self._process = subprocess.Popen(
             command,
             env=os.environ | {"PYTHONPATH": str(LAB)},
@@ -82,6 +87,14 @@ class Router:
         """The flash stays, /tmp goes."""
         self.power_off()
         self.boot()
+
+    def uplink(self, other: Router, address: str) -> None:
+        """Plug this router's eth0 into another one, where it appears as uplink with `address`. For root only."""
+        enter = ["nsenter", f"--target={self.pid}", "--net"]
+        subprocess.run([*enter, "ip", "link", "set", "far-eth0", "netns", str(other.pid), "name", "uplink"], check=True)
+        enter[1] = f"--target={other.pid}"
+        subprocess.run([*enter, "ip", "address", "add", address, "dev", "uplink"], check=True)
+        subprocess.run([*enter, "ip", "link", "set", "uplink", "up"], check=True)
 
     def run(self, *words: str, text: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """A command on the router, as a login runs it."""
