@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,21 +16,21 @@ Key = Callable[[int], str]
 DIE = "kill -9 $$"
 
 
-def cuts(script: str) -> Iterator[str]:
+def cuts(script: str) -> list[str]:
     """The apply script with a death before each of its commands; those within a block or an input are one with it."""
     lines = script.splitlines()
-    first = next(i for i, line in enumerate(lines) if line.startswith("mkdir $d/stage")) + 1
-    last = next(i for i, line in enumerate(lines) if line.startswith("rm -rf $d/$n.notes"))
-    feeding = block = False
-    for i in range(first, last + 1):
+    places, feeding, block = [], False, False
+    for i in range(lines.index("mkdir $d/stage") + 1, len(lines)):
         if not feeding and not block:
-            yield "\n".join([*lines[:i], DIE, *lines[i:]])
+            places.append(i)
+        if lines[i].startswith("rm -rf $d/$n.notes"):
+            break
         feeding = lines[i] != "END_OF_INPUT" if feeding else "END_OF_INPUT" in lines[i]
         if not feeding and re.match(r"(if|until|while) |\[ .*\|\| \{$", lines[i]):
             block = True
         elif block and re.match(r"(fi|done|\})$", lines[i]):
             block = False
-    yield "\n".join([*lines[: last + 1], DIE, *lines[last + 1 :]])
+    return ["\n".join([*lines[:i], DIE, *lines[i:]]) for i in (*places, places[-1] + 1)]
 
 
 def die_at(owner: Owner, number: int, **arguments: Any) -> bool:
@@ -41,7 +41,7 @@ def die_at(owner: Owner, number: int, **arguments: Any) -> bool:
     def deadly(script: str) -> Any:
         if "mkdir $d/stage" not in script:
             return execute(script)
-        points = list(cuts(script))
+        points = cuts(script)
         seen.append(len(points))
         return execute(points[number] if number < len(points) else script)
 
