@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import certificates, image, machine, programs
-from .network import BY_NAME, HOSTS, OPENWRT_ADDRESS, RESOLVER, SSH_PORT, Host
+from .network import BY_NAME, HOSTS, OPENWRT, RESOLVER, SSH_PORT, Host
 from .paths import SECRETS, SSH, STATE, TLS, host_dir
 
 USER_KEY = SSH / "id_ed25519"
@@ -36,7 +36,7 @@ def furnish_lab(say: Callable[[str], None]) -> None:
     public = " ".join(HOST_KEY.with_suffix(".pub").read_text().split()[:2])
     vps = BY_NAME["vps-relay"]
     names = [vps.name, *(address.partition("/")[0] for address in vps.ports[0].addresses)]
-    known = [f"[{name}]:{SSH_PORT}" for name in names] + ["openwrt", OPENWRT_ADDRESS]
+    known = [f"[{name}]:{SSH_PORT}" for name in names] + [*OPENWRT, *OPENWRT.values()]
     write(KNOWN_HOSTS, "".join(f"{name} {public}\n" for name in known))
     for host in HOSTS:
         host_dir(host.name).mkdir()
@@ -71,7 +71,7 @@ def furnish_namespace(host: Host) -> None:
     write(
         etc / "ssh/ssh_config.d/lab.conf",
         f"Host vps-relay\n  HostName 203.0.113.10\n  Port {SSH_PORT}\n  User root\n  IdentityFile {USER_KEY}\n"
-        f"Host openwrt\n  HostName {OPENWRT_ADDRESS}\n  User root\n  IdentityFile {USER_KEY}\n",
+        + "".join(f"Host {n}\n  HostName {a}\n  User root\n  IdentityFile {USER_KEY}\n" for n, a in OPENWRT.items()),
     )
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 RESOLVER = "203.0.113.53"
 SSH_PORT = 2222
-OPENWRT_ADDRESS = "198.51.100.50"  # as its factory has it
+# Of routers that set their addresses themselves, as their factories have them.
+OPENWRT = {"openwrt": "198.51.100.50", "glinet": "198.51.100.60"}
 
 
 @dataclass(frozen=True)
@@ -192,13 +193,30 @@ HOSTS: tuple[Host, ...] = (
         gateways=("192.168.0.1",),
         case="site-to-site",
     ),
+    Host(
+        "glinet",
+        "a GL.iNet Flint 2, the spoke london, which sets its addresses and routes itself",
+        behind="inet",
+        ports=(Port("eth0", "visitors"), Port("lan1", "glinet-lan")),
+        program="openwrt_double",
+        listens=(22,),
+        case="site-to-site",
+    ),
+    Host(
+        "glinet-pc",
+        "a computer in the LAN of the Flint 2",
+        behind="glinet",
+        ports=(Port("eth0", "glinet-lan", ("192.168.8.10/24",)),),
+        gateways=("192.168.8.1",),
+        case="site-to-site",
+    ),
 )
 
 BY_NAME = {host.name: host for host in HOSTS}
 # What `lab up` starts, and what `lab up --network NAME` starts, by name; the routers come along.
 CASES = {
     "relay": tuple(host.name for host in HOSTS if host.case == "relay"),
-    "site-to-site": ("controller", "openwrt", "openwrt-pc"),
+    "site-to-site": ("controller", "openwrt", "openwrt-pc", "glinet", "glinet-pc"),
 }
 # Even a lab of few hosts has its resolver: without one, every look-up would wait for a timeout.
 ALWAYS = ("cloudflare",)

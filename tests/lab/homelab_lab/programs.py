@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from openwrt_double.factory import DEFAULTS
+from openwrt_double.gl_factory import defaults
 
 from . import certificates, machine
 from .network import BY_NAME, Host
@@ -64,14 +65,15 @@ def ingress(host: Host) -> list[str]:
 
 
 def openwrt(host: Host) -> list[str]:
+    release = "gl-4.8" if host.name == "glinet" else "25.12"
     factory = host_dir(host.name) / "factory"
     factory.mkdir(exist_ok=True)
-    for name, text in DEFAULTS.items():
+    for name, text in (defaults(release) if host.name == "glinet" else DEFAULTS).items():
         (factory / name).write_text(text)
     user_key, host_key = SSH / "id_ed25519.pub", SSH / "ssh_host_ed25519_key"
     return [
         *(sys.executable, "-m", "openwrt_double", str(openwrt_root(host)), "--config", str(factory)),
-        *("--host-key", str(host_key), "--authorized-key", str(user_key)),
+        *("--release", release, "--host-key", str(host_key), "--authorized-key", str(user_key)),
     ]
 
 

@@ -35,6 +35,8 @@ def mount_root(root: Path) -> None:
     for name in ("run/wireguard", "log", "lock", "resolv.conf.d", "state"):
         (root / "tmp" / name).mkdir(parents=True)
     (root / "tmp/log/messages").touch(0o600)
+    if (root / "usr/bin/rtp2.sh").exists():
+        (root / "tmp/run/vpn-client-booted").touch()
 
 
 def environment() -> dict[str, str]:
@@ -72,7 +74,7 @@ def start_ssh(root: Path, host_key: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="openwrt_double", description=__doc__)
     parser.add_argument("root", type=Path)
-    parser.add_argument("--release", default="25.12", help="of a blank router: 21.02, 23.05 or 25.12")
+    parser.add_argument("--release", default="25.12", help="of a blank router (rootfs.py)")
     parser.add_argument("--config", type=Path, help="folder with the files of a blank router's /etc/config")
     parser.add_argument("--ports", nargs="*", default=[], help="network cards to make; the lab makes its own")
     parser.add_argument("--retry", type=float, help="seconds until netifd tries a failed setup again")
@@ -98,6 +100,8 @@ def main() -> None:
     start(root, "/sbin/netifd")
     await_ubus(root)
     subprocess.run(["chroot", root, "/etc/init.d/firewall", "start"], env=ENVIRONMENT, cwd="/", check=False)
+    if (root / "usr/bin/rtp2.sh").exists():
+        subprocess.run(["chroot", root, "/etc/init.d/vpn-client", "start"], env=ENVIRONMENT, cwd="/", check=False)
     if options.host_key:
         start_ssh(root, options.host_key)
     print("OpenWrt is up", flush=True)

@@ -19,7 +19,6 @@ from .uci_text import UciError
 
 NFT = "/usr/sbin/nft"
 INCLUDES = Path("/etc/nftables.d")
-USER_SCRIPT = Path("/etc/firewall.user")
 LONGEST = 11  # characters of a zone's name
 VERDICTS = {"ACCEPT": "accept", "DROP": "drop", "REJECT": "jump handle_reject"}
 
@@ -174,6 +173,13 @@ class Ruleset:
             self.add("dstnat", f"meta nfproto ipv4 {into}{line}{target if address else f'redirect to :{port}'}")
             self.add(f"forward_{source}", "ct status dnat accept")
 
+    def scripts(self) -> list[str]:
+        """What the includes run at each start and reload; fw4 skips those that do not say that they know it."""
+        includes = [section for _label, section in self.sections("include")]
+        if self.table == "fw4":
+            includes = [include for include in includes if is_on(include, "fw4_compatible")]
+        return [path for include in includes if Path(path := one(include, "path")).is_file()]
+
     def assembled(self) -> str:
         defaults = next((section for _label, section in self.sections("defaults")), Section("defaults", "", True))
         chains = {}
@@ -232,6 +238,7 @@ def main() -> int:
         print("Ruleset passes nftables check." if not status else "Ruleset fails nftables check.")
         return status
     status = nft(text)
-    if not status and name == "fw3" and USER_SCRIPT.exists():
-        subprocess.run(["/bin/sh", str(USER_SCRIPT)], check=False)
+    if not status:
+        for script in ruleset.scripts():
+            subprocess.run(["/bin/sh", script], check=False)
     return status

@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Callable, Mapping
 
-from .uci_read import one, words
+from .uci_read import is_on, one, words
 from .uci_store import Package
 
 IP = "/usr/libexec/ip"
@@ -17,7 +17,7 @@ class Kernel:
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.log = log
-        self._rules: dict[str, list[list[str]]] = {}
+        self._rules: dict[str, list[list[str]]] = {}  # by interface; "" for those of the configuration
 
     def ip(self, *arguments: str) -> None:
         done = subprocess.run([IP, *arguments], capture_output=True, text=True, check=False)
@@ -68,7 +68,30 @@ class Kernel:
                 wanted += [[f"-{family}", "from", a, *look, "pref", "10000"] for a in own]
                 wanted += [[f"-{family}", "to", a, *look, "pref", "20000"] for a in own]
                 wanted.append([f"-{family}", "iif", "lo", *look, "pref", str(90000 + len(self._rules))])
-        old = self._rules.pop(interface, [])
+        self._replace(interface, wanted)
+
+    def rule_sections(self, package: Package, devices: Mapping[str, str]) -> None:
+        """Sections of type rule and rule6. `devices`: by interface."""
+        wanted = []
+        for section in package.sections:
+            if section.type not in ("rule", "rule6") or is_on(section, "disabled"):
+                continue
+            line = ["-6" if section.type == "rule6" else "-4"]
+            if incoming := one(section, "in"):
+                if not devices.get(incoming):
+                    continue
+                line += ["iif", devices[incoming]]
+            for option, word in (("src", "from"), ("dest", "to"), ("mark", "fwmark"), ("lookup", "lookup")):
+                line += [word, value] if (value := one(section, option)) else []
+            line += [action] if (action := one(section, "action")) else []
+            line += ["pref", one(section, "priority", "1")]
+            if length := one(section, "suppress_prefixlength"):
+                line += ["suppress_prefixlength", length]
+            wanted.append(line)
+        self._replace("", wanted)
+
+    def _replace(self, owner: str, wanted: list[list[str]]) -> None:
+        old = self._rules.pop(owner, [])
         for rule in old:
             if rule not in wanted:
                 self.ip(rule[0], "rule", "del", *rule[1:])
@@ -76,4 +99,4 @@ class Kernel:
             if rule not in old:
                 self.ip(rule[0], "rule", "add", *rule[1:])
         if wanted:
-            self._rules[interface] = wanted
+            self._rules[owner] = wanted

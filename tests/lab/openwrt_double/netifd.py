@@ -24,12 +24,15 @@ from .uci_text import UciError
 
 HANDLERS = Path("/lib/netifd/proto")
 RETRY = 5.0  # seconds until a failed setup is tried again; tests that only count attempts say less
+GLANCE = 0.2  # seconds between looks for a first handshake
+HANDSHAKE_HOOK = "/etc/hotplug.d/wireguard/ifup.sh"
 LOG = Path("/tmp/log/messages")
 #: What a changed value of makes a reload set the interface up anew, by protocol; everything else is not noticed.
 NOTICED = {
     "wireguard": ("private_key", "listen_port", "mtu", "fwmark"),
     "static": ("device", "ipaddr", "netmask", "gateway", "ip6addr", "ip6gw", "metric", "mtu"),
     "none": ("device",),
+    "wgclient": ("config",),
 }
 
 
@@ -49,6 +52,7 @@ class Interface:
         self.error = ""
         self.retry_at = 0.0
         self.child: subprocess.Popen[str] | None = None
+        self.awaited: dict[str, Any] | None = None  # a report that counts from the first handshake on
 
     def noticed(self) -> tuple[object, ...]:
         return (self.proto, *(self.section.options.get(name) for name in NOTICED.get(self.proto, ("config",))))
@@ -129,6 +133,8 @@ class Netifd:
                 self.interfaces[name] = new
                 if running:
                     self.setup(new)
+        devices = {i.name: i.device or one(i.section, "device") for i in self.interfaces.values()}
+        self.kernel.rule_sections(package, devices)
         self._resolvers(package)
 
     def _resolvers(self, package: Package) -> None:
@@ -177,7 +183,11 @@ class Netifd:
             interface.retry_at = time.monotonic() + float(os.environ.get("NETIFD_RETRY", RETRY))
             self.log(f"Interface '{interface.name}' setup failed")
         elif output:
-            self.report(interface, json.loads(output))
+            report = json.loads(output)
+            if report.get("await_handshake"):
+                self._connecting(interface, report)
+            else:
+                self.report(interface, report)
 
     def report(self, interface: Interface, report: dict[str, Any]) -> None:
         """Give the device what the handler found: what is new comes, what is not reported any more goes."""
@@ -203,6 +213,31 @@ class Netifd:
         for route in routes:
             self.kernel.route("replace", route, device, metric, tables)
         self._is_up(interface, device, addresses, routes)
+
+    def _connecting(self, interface: Interface, report: dict[str, Any]) -> None:
+        """GL.iNet: the link is up, netifd hears nothing before the first handshake. Firmware up to 4.7 is quicker."""
+        self.kernel.link_up(interface.name)
+        for host in report["hosts"]:
+            self._host_route(interface, host)
+        if report["addresses_at_once"]:
+            interface.device, interface.addresses = interface.name, [(a, m) for a, m in report["addresses"]]
+            for address in interface.addresses:
+                self.kernel.address("add", address, interface.name)
+        interface.awaited = report
+
+    def _look_for_handshakes(self) -> None:
+        """wireguard-go sends no event as GL.iNet's kernel does."""
+        for interface in self.interfaces.values():
+            if (report := interface.awaited) is None:
+                continue
+            command = ["/usr/libexec/wg", "show", interface.name, "latest-handshakes"]
+            said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            if any(line.split("\t")[1] != "0" for line in said.splitlines()):
+                interface.awaited = None
+                servers = "".join(f"nameserver {server}\n" for server in report["dns"])
+                Path(f"/tmp/resolv.conf.d/resolv.conf.{interface.name}").write_text(servers)
+                self.report(interface, report)
+                subprocess.Popen([HANDSHAKE_HOOK, interface.name], stdin=subprocess.DEVNULL)
 
     def _host_route(self, interface: Interface, host: str) -> None:
         """Keep the endpoint reachable the way it is now, unless that is the tunnel itself."""
@@ -261,6 +296,7 @@ class Netifd:
         if interface.child:
             interface.child.kill()
             interface.child = None
+        interface.awaited = None
         was = interface.up or interface.pending
         self._withdraw(interface)
         if interface.proto in self.handlers and was:
@@ -355,11 +391,14 @@ class Netifd:
         while True:
             waiting = [i.retry_at for i in self.interfaces.values() if i.retry_at]
             pause = max(0.0, min(waiting) - time.monotonic()) if waiting else None
+            if any(interface.awaited for interface in self.interfaces.values()):
+                pause = min(pause or GLANCE, GLANCE)
             for key, _events in self.selector.select(pause):
                 if key.data is None:
                     self.serve(self.server.accept()[0])
                 else:
                     self._ended(*key.data)
+            self._look_for_handshakes()
             for interface in list(self.interfaces.values()):
                 if interface.retry_at and interface.retry_at <= time.monotonic():
                     self.setup(interface)

@@ -14,6 +14,8 @@ from pathlib import Path
 MACHINE = "/rom/machine"
 HERE = Path(__file__).resolve().parent
 RELEASES = {"21.02": "21.02.7", "23.05": "23.05.5", "25.12": "25.12.0"}
+#: GL.iNet's firmware → the release that it is made of.
+GL_RELEASES = {"gl-4.7": "21.02", "gl-4.8": "21.02", "gl-4.8-op24": "23.05"}
 
 #: OpenWrt's default build of busybox (its package/utils/busybox/Config-defaults.in). It has no timeout, stat, base64,
 #: setsid, nohup, od, install, diff, realpath, getopt or truncate: a script that uses one works on a bench alone.
@@ -62,11 +64,15 @@ DOUBLES = {
     "usr/bin/jsonfilter": "jsonfilter",
     "usr/libexec/wireguard-proto": "wireguard_proto",
 }
+#: On GL.iNet's firmware besides.
+GL_PROGRAMS = {"usr/sbin/iptables": "iptables", "usr/sbin/iptables-restore": "iptables-restore"}
+GL_DOUBLES = {"usr/libexec/wgclient-proto": "gl_proto"}
+RTP2_DOUBLES = {"usr/libexec/rtp2": "gl_rtp2", "usr/libexec/setup-instance": "gl_rtp2"}
 _LAUNCHER = """\
 #!{python} -SI
 import sys
 sys.path[:0] = [{lab!r}]
-from openwrt_double.{module} import main
+from openwrt_double.{module} import {main} as main
 sys.exit(main())
 """
 
@@ -85,14 +91,33 @@ def build(root: Path, release: str = "25.12", config: dict[str, str] | None = No
     for folder, names in APPLETS.items():
         for name in names.split():
             _link(root / folder / name, "/usr/libexec/busybox")
-    for target, program in PROGRAMS.items():
-        _link(root / target, _on_machine(program))
-    for target, module in DOUBLES.items():
-        _write(root / target, _LAUNCHER.format(python=_python(), lab=MACHINE + str(HERE.parent), module=module), 0o755)
-    _tell_release(root, release)
+    _install(root, PROGRAMS, DOUBLES)
+    _tell_release(root, GL_RELEASES.get(release, release))
+    if release in GL_RELEASES:
+        _make_gl(root, release)
     _link(root / "etc/resolv.conf", "/tmp/resolv.conf.d/resolv.conf.auto")
     for name, text in (config or {}).items():
         _write(root / "etc/config" / name, text, 0o600)
+
+
+def _install(root: Path, programs: dict[str, str], doubles: dict[str, str]) -> None:
+    for target, program in programs.items():
+        _link(root / target, _on_machine(program))
+    for target, module in doubles.items():
+        main = "setup_instance_main" if target.endswith("setup-instance") else "main"
+        text = _LAUNCHER.format(python=_python(), lab=MACHINE + str(HERE.parent), module=module, main=main)
+        _write(root / target, text, 0o755)
+
+
+def _make_gl(root: Path, release: str) -> None:
+    shutil.copytree(HERE / "files_gl", root, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".keep"))
+    _install(root, GL_PROGRAMS, GL_DOUBLES)
+    if release == "gl-4.7":
+        # Before route_policy came, nothing of what works on it.
+        for name in ("usr/bin/rtp2.sh", "usr/bin/setup_instance"):
+            (root / name).unlink()
+    else:
+        _install(root, {}, RTP2_DOUBLES)
 
 
 def _tell_release(root: Path, release: str) -> None:

@@ -11,6 +11,8 @@ from types import TracebackType
 
 from .__main__ import ENVIRONMENT
 from .factory import DEFAULTS
+from .gl_factory import defaults
+from .rootfs import GL_RELEASES
 
 LAB = Path(__file__).resolve().parent.parent
 
@@ -41,7 +43,7 @@ class Router:
         self.root = folder / "root"
         self._release = release
         self._retry = retry
-        self._config = DEFAULTS if config is None else config
+        self._config = (defaults(release) if release in GL_RELEASES else DEFAULTS) if config is None else config
         self._process: subprocess.Popen[str] | None = None
         self.pid = 0
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from openwrt_double.factory import DEFAULTS
+from openwrt_double.gl_factory import USER_RULES
 from openwrt_double.router import Router, unavailable
 
 pytestmark = pytest.mark.skipif(bool(unavailable()), reason=unavailable())
@@ -112,6 +113,7 @@ def test_fw4_check_and_a_broken_rule_that_leaves_the_old_rules(tmp_path: Path) -
 
 def test_older_releases_have_fw3_which_runs_firewall_user_and_no_check(tmp_path: Path) -> None:
     with Router(tmp_path, release="21.02") as router:
+        router.sh("cat >>/etc/config/firewall", text=USER_RULES)
         router.sh("echo 'echo again >>/tmp/ran' >/etc/firewall.user; /etc/init.d/firewall reload; fw3 reload")
         assert router.sh("cat /tmp/ran") == "again\nagain\n"
         assert "Usage: fw3" in router.sh("fw3 check")
@@ -120,10 +122,13 @@ def test_older_releases_have_fw3_which_runs_firewall_user_and_no_check(tmp_path:
 
 def test_fw4_reads_nftables_d_and_not_firewall_user(tmp_path: Path) -> None:
     with Router(tmp_path) as router:
+        router.sh("cat >>/etc/config/firewall", text=USER_RULES)
         router.sh("echo 'echo again >>/tmp/ran' >/etc/firewall.user; mkdir -p /etc/nftables.d")
         assert router.sh("cat >/etc/nftables.d/10-mine.nft; fw4 reload", text="chain mine {\n\tcounter\n}\n") == ""
         assert "chain mine" in table(router)
         assert "No such file" in router.sh("cat /tmp/ran")
+        router.sh("uci set firewall.@include[0].fw4_compatible=1; fw4 reload")
+        assert router.sh("cat /tmp/ran") == "again\n"
 
 
 def test_a_rule_names_its_protocol_and_ports(router: Router) -> None:
