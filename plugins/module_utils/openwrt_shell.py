@@ -243,7 +243,9 @@ _CAME_UP = """[ $i -lt $limit ] || {
 
 # A firewall that cannot be loaded would be none at the next start, so it is put back.
 _FIREWALL = """if [ -x /sbin/fw4 ] && ! fw4 check >$d/$n.err 2>&1; then
-    [ ! -e $d/stage/firewall.before ] || mv $d/stage/firewall.before /etc/config/firewall
+    [ ! -e $d/stage/firewall.before ] || {
+        cp -p $d/stage/firewall.before /etc/config/.firewall && mv /etc/config/.firewall /etc/config/firewall
+    }
     fail fw4
 fi
 /etc/init.d/firewall reload >$d/$n.err 2>&1 || fail firewall"""

@@ -250,6 +250,18 @@ def test_one_bad_peer_is_found_before_it_is_committed(owner: Owner, spoke: Resul
     assert not owner.run(**spoke)["changed"]
 
 
+def test_a_firewall_that_cannot_be_loaded_is_put_back(owner: Owner, spoke: Result) -> None:
+    router = owner.router
+    before = configuration(router)["firewall"]
+    router.sh("mkdir -p /etc/nftables.d; echo 'chain broken { nonsense; }' >/etc/nftables.d/mine.nft")
+    with pytest.raises(DeviceError, match="`fw4 check` refuses the firewall, so the firewall's configuration was put"):
+        owner.run(**spoke)
+    assert configuration(router)["firewall"] == before
+    router.sh("rm /etc/nftables.d/mine.nft")
+    assert "/etc/init.d/firewall reload" in owner.run(**spoke)["commands"]
+    assert not owner.run(**spoke)["changed"]
+
+
 def test_the_routers_own_network_is_not_routed_away(owner: Owner, spoke: Result) -> None:
     hub = {**spoke["peers"][0], "allowed_ips": ["192.168.0.0/24"]}
     with pytest.raises(TunnelError, match=r"routes: 192.168.0.0/24 is on br-lan of this router already"):
