@@ -79,6 +79,8 @@ class Ruleset:
             self.rule(label, rule)
         for label, redirect in self.sections("redirect"):
             self.redirect(label, redirect)
+        for label, nat in self.sections("nat"):
+            self.nat(label, nat)
         for label, forwarding in self.sections("forwarding"):
             source, target = one(forwarding, "src"), one(forwarding, "dest")
             if source not in self.zones or target not in self.zones:
@@ -110,9 +112,11 @@ class Ruleset:
         family = one(section, "family")
         head = {"ipv4": "meta nfproto ipv4 ", "ipv6": "meta nfproto ipv6 "}.get(family, "")
         for option, side in (("src_ip", "saddr"), ("dest_ip", "daddr")):
-            if addresses := words(section, option):
-                version = "ip6" if ":" in addresses[0] else "ip"
-                head += f"{version} {side} {{ {', '.join(addresses)} }} "
+            for sign in ("", "!"):
+                several = [w.removeprefix("!") for w in words(section, option) if w.startswith("!") == bool(sign)]
+                if several:
+                    version = "ip6" if ":" in several[0] else "ip"
+                    head += f"{version} {side} {'!= ' if sign else ''}{{ {', '.join(several)} }} "
         lines = []
         for protocol in words(section, "proto") or ["tcp", "udp"]:
             if protocol in ("all", "any", "*"):
@@ -172,6 +176,18 @@ class Ruleset:
             target = f"dnat ip to {address}" + (f":{port}" if port else "")
             self.add("dstnat", f"meta nfproto ipv4 {into}{line}{target if address else f'redirect to :{port}'}")
             self.add(f"forward_{source}", "ct status dnat accept")
+
+    def nat(self, label: str, nat: Section) -> None:
+        """What leaves through a zone, or through any."""
+        zone, address = one(nat, "src", "*"), one(nat, "snat_ip")
+        act = {"MASQUERADE": "masquerade", "ACCEPT": "accept", "SNAT": f"snat to {address}"}.get(one(nat, "target"))
+        if act is None or (zone != "*" and zone not in self.zones):
+            self.warn(label, "has no target or no zone that this double carries; skipped")
+            return
+        out = self.through("oifname", zone)
+        lines = self.matches(label, nat, {"src_port": "sport", "dest_port": "dport"})
+        for line in lines or [] if out is not None else []:
+            self.add("srcnat", f"{out}{line}{act}")
 
     def scripts(self) -> list[str]:
         """What the includes run at each start and reload; fw4 skips those that do not say that they know it."""

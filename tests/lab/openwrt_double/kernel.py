@@ -70,6 +70,24 @@ class Kernel:
                 wanted.append([f"-{family}", "iif", "lo", *look, "pref", str(90000 + len(self._rules))])
         self._replace(interface, wanted)
 
+    @staticmethod
+    def fixed_routes(package: Package, interface: str, device: str) -> list[list[str]]:
+        """The sections of type route and route6 of an interface, as words for `ip`, the family first."""
+        lines = []
+        for section in package.sections:
+            if section.type not in ("route", "route6") or one(section, "interface") != interface:
+                continue
+            if is_on(section, "disabled"):
+                continue
+            target = one(section, "target")
+            if "/" not in target and section.type == "route":
+                target += f"/{one(section, 'netmask', '255.255.255.255')}"
+            line = ["-6" if section.type == "route6" else "-4", target]
+            for option, word in (("gateway", "via"), ("metric", "metric"), ("table", "table")):
+                line += [word, value] if (value := one(section, option)) else []
+            lines.append([*line, "dev", device, "proto", "static"])
+        return lines
+
     def rule_sections(self, package: Package, devices: Mapping[str, str]) -> None:
         """Sections of type rule and rule6. `devices`: by interface."""
         wanted = []

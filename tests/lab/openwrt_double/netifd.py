@@ -16,10 +16,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from .interface import Interface
 from .kernel import Kernel
 from .ubus_cli import SOCKET
 from .uci_read import is_on, load, one, words
-from .uci_store import Package, Section
+from .uci_store import Package
 from .uci_text import UciError
 
 HANDLERS = Path("/lib/netifd/proto")
@@ -27,60 +28,6 @@ RETRY = 5.0  # seconds until a failed setup is tried again; tests that only coun
 GLANCE = 0.2  # seconds between looks for a first handshake
 HANDSHAKE_HOOK = "/etc/hotplug.d/wireguard/ifup.sh"
 LOG = Path("/tmp/log/messages")
-#: What a changed value of makes a reload set the interface up anew, by protocol; everything else is not noticed.
-NOTICED = {
-    "wireguard": ("private_key", "listen_port", "mtu", "fwmark"),
-    "static": ("device", "ipaddr", "netmask", "gateway", "ip6addr", "ip6gw", "metric", "mtu"),
-    "none": ("device",),
-    "wgclient": ("config",),
-}
-
-
-class Interface:
-    """One section of type interface that is not disabled."""
-
-    def __init__(self, section: Section) -> None:
-        self.section = section
-        self.name = section.name
-        self.proto = one(section, "proto", "none")
-        self.up = self.pending = False
-        self.autostart = is_on(section, "auto", default=True)
-        self.device = ""  # the layer 3 device, while up
-        self.started = 0.0
-        self.addresses: list[tuple[str, int]] = []
-        self.routes: list[tuple[str, int, str]] = []  # address, length, gateway
-        self.error = ""
-        self.retry_at = 0.0
-        self.child: subprocess.Popen[str] | None = None
-        self.awaited: dict[str, Any] | None = None  # a report that counts from the first handshake on
-
-    def noticed(self) -> tuple[object, ...]:
-        return (self.proto, *(self.section.options.get(name) for name in NOTICED.get(self.proto, ("config",))))
-
-    def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = {
-            "up": self.up,
-            "pending": self.pending,
-            "available": self.error != "NO_DEVICE",
-            "autostart": self.autostart,
-            "dynamic": False,
-        }
-        if self.up:
-            found |= {"uptime": int(time.monotonic() - self.started), "l3_device": self.device}
-        found["proto"] = self.proto
-        if device := one(self.section, "device"):
-            found["device"] = device
-        if self.up:
-            for family, key in ((4, "ipv4-address"), (6, "ipv6-address")):
-                found[key] = [{"address": a, "mask": m} for a, m in self.addresses if (":" in a) == (family == 6)]
-            found["route"] = [
-                {"target": a, "mask": m, "nexthop": gateway or ("::" if ":" in a else "0.0.0.0")}
-                for a, m, gateway in self.routes
-            ]
-        found["data"] = {}
-        if self.error:
-            found["errors"] = [{"subsystem": self.proto, "code": self.error}]
-        return found
 
 
 class Netifd:
@@ -133,6 +80,8 @@ class Netifd:
                 self.interfaces[name] = new
                 if running:
                     self.setup(new)
+        for interface in self.interfaces.values():
+            self._fixed_routes(interface, package)
         devices = {i.name: i.device or one(i.section, "device") for i in self.interfaces.values()}
         self.kernel.rule_sections(package, devices)
         self._resolvers(package)
@@ -280,6 +229,18 @@ class Netifd:
             self.log(f"Interface '{interface.name}' is now up")
         interface.device, interface.addresses, interface.routes = device, addresses, routes
         interface.up, interface.pending, interface.error = True, False, ""
+        self._fixed_routes(interface, load("network"))
+
+    def _fixed_routes(self, interface: Interface, package: Package) -> None:
+        """Of sections of type route: these are noticed by a reload as long as the interface is up."""
+        wanted = self.kernel.fixed_routes(package, interface.name, interface.device) if interface.up else []
+        for line in interface.fixed:
+            if line not in wanted:
+                self.kernel.ip(line[0], "route", "del", *line[1:])
+        for line in wanted:
+            if line not in interface.fixed:
+                self.kernel.ip(line[0], "route", "replace", *line[1:])
+        interface.fixed = wanted
 
     def _withdraw(self, interface: Interface) -> None:
         """Take addresses and routes away; a tunnel's go with its device anyway."""
@@ -290,7 +251,9 @@ class Netifd:
         for address in interface.addresses:
             self.kernel.address("del", address, interface.device)
         self.kernel.rules(interface.name, {}, [])
-        interface.addresses, interface.routes, interface.device = [], [], ""
+        for line in interface.fixed:
+            self.kernel.ip(line[0], "route", "del", *line[1:])
+        interface.addresses, interface.routes, interface.fixed, interface.device = [], [], [], ""
 
     def down(self, interface: Interface) -> None:
         if interface.child:

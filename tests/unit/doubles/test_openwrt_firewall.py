@@ -137,6 +137,20 @@ def test_a_rule_names_its_protocol_and_ports(router: Router) -> None:
     assert "icmp type echo-request accept" in rules
 
 
+def test_a_nat_section_masquerades_what_it_names(router: Router) -> None:
+    router.sh("cat >>/etc/config/firewall", text=NAT)
+    assert router.sh("/etc/init.d/firewall reload") == ""
+    assert "ip saddr 10.3.2.0/24 ip daddr != 10.3.2.0/24 masquerade" in table(router)
+
+
+NAT = """
+config nat
+	option src '*'
+	option src_ip '10.3.2.0/24'
+	option dest_ip '!10.3.2.0/24'
+	option proto 'all'
+	option target 'MASQUERADE'
+"""
 LOSS = "ping -c 1 -W 1 -I 192.168.0.1 192.168.9.1 >/dev/null && echo there"
 
 

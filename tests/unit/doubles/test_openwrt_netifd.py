@@ -329,6 +329,18 @@ def test_a_table_of_its_own_comes_with_rules(boot: Boot) -> None:
     assert "lookup 100" not in router.sh("ip rule")
 
 
+def test_a_route_section_goes_through_its_interface_while_it_is_up(boot: Boot) -> None:
+    route = (
+        "\nconfig route 'far'\n\toption interface 'wg0'\n\toption target '10.77.0.0'\n\toption netmask '255.255.0.0'\n"
+    )
+    router = boot(more=TUNNEL + route)
+    assert "10.77.0.0/16 dev wg0" in router.sh("ip route")
+    router.sh("ifdown wg0")
+    assert "10.77" not in router.sh("ip route")
+    router.sh("ifup wg0")
+    assert "10.77.0.0/16 dev wg0" in router.wait("ip route", "10.77")
+
+
 def test_handlers_are_looked_for_at_the_start_of_netifd_only(boot: Boot) -> None:
     router = boot(more="")
     handler = "/lib/netifd/proto/wireguard.sh"
