@@ -78,10 +78,14 @@ class Backend(Protocol):
         """What the user should know although nothing failed."""
 
 
-def converge(module: AnsibleModule, backend: Backend) -> None:
-    """Bring the device to the module's arguments and exit the module; a TunnelError or DeviceError is its failure."""
+def converge(module: AnsibleModule, backend: Backend, assume: Callable[[Tunnel], None] | None = None) -> None:
+    """Bring the device to the module's arguments and exit the module; a TunnelError or DeviceError is its failure.
+
+    `assume` has the backend take a tunnel for what is there: in check mode, what the task before only announced. The
+    module then has an argument `waited_for`, with the peers that this task left out.
+    """
     try:
-        result = converged(module.params, backend, module.check_mode, module._diff)
+        result = converged(module.params, backend, module.check_mode, module._diff, assume)
     except (TunnelError, DeviceError) as error:
         module.fail_json(msg=str(error))
     for warning in backend.warnings():
@@ -89,7 +93,13 @@ def converge(module: AnsibleModule, backend: Backend) -> None:
     module.exit_json(**result)
 
 
-def converged(params: dict[str, Any], backend: Backend, check_mode: bool, with_diff: bool) -> dict[str, Any]:
+def converged(
+    params: dict[str, Any],
+    backend: Backend,
+    check_mode: bool,
+    with_diff: bool,
+    assume: Callable[[Tunnel], None] | None = None,
+) -> dict[str, Any]:
     """Bring the device to the arguments; the module's result. Raises TunnelError or DeviceError."""
     wanted = parse_tunnel(params, backend.device)
     if not check_mode:
@@ -97,6 +107,10 @@ def converged(params: dict[str, Any], backend: Backend, check_mode: bool, with_d
         known = [replace(p, public_key=None) if p.public_key == KNOWN_AFTER_APPLY else p for p in wanted.peers]
         wanted = replace(wanted, peers=tuple(known))
     current = backend.read()
+    if assume and check_mode and params["state"] == "present" and params["waited_for"] is not None:
+        announced = replace(wanted, peers=tuple(p for p in wanted.peers if p.name not in params["waited_for"]))
+        current, _waiting = merge(current, announced, params["purge"], backend.route_foreign)
+        assume(current)
     target: Tunnel | None = None
     waiting: list[str] = []
     if params["state"] == "present":

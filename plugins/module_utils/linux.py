@@ -42,7 +42,12 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall impo
     table_taken_down,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import CLIENTS, Host, Link, missing
-from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change, wanted_routes
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import (
+    Step,
+    assumed_link,
+    live_change,
+    wanted_routes,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
@@ -86,6 +91,7 @@ class LinuxBackend:
         self.clients = Register()
         self.timer = ExpiryTimer(self.host, name)
         self.state = State(None, None, None)
+        self._assumed: Firewall | None = None
         self._warnings: list[str] = []
         self._new_key = Secret("")
         self._stale = False
@@ -108,6 +114,15 @@ class LinuxBackend:
         tunnel = tunnel_of(self.name, file, self.state.script, link, self.conf)
         peers = tuple(peer for peer in tunnel.peers if not self._is_over(peer))
         return replace(tunnel, peers=peers, public_key=public_key)
+
+    def assume(self, tunnel: Tunnel) -> None:
+        """Take a tunnel for what is there, in check mode: everything that a run would make of it, and nothing else."""
+        firewall = firewall_of(tunnel, access_of(self.clients))
+        file = self._wanted_file(tunnel, firewall, ())
+        file = file if file.private_key else file.with_private_key(Secret(KNOWN_AFTER_APPLY))
+        link = assumed_link(file, tunnel, self.state.link)
+        self.state = State(file, link, nft_script(firewall) if firewall.forwards else None)
+        self._assumed = firewall
 
     def _is_over(self, peer: Peer) -> bool:
         """Whether it is a client that has expired, or was revoked by a run that did not get further."""
@@ -269,7 +284,7 @@ class LinuxBackend:
         change = live_change(file, current, target, link)
         steps = self._files(target, firewall, change.notes) + self._firewall(firewall)
         steps += [self._live_step(step) for step in change.steps]
-        if not self.host.unit(self.unit).enabled:
+        if self._assumed is None and not self.host.unit(self.unit).enabled:
             steps.append(self._service("enable"))
         if change.notes:
             final = self._wanted_file(target, firewall, ())
@@ -340,6 +355,8 @@ class LinuxBackend:
 
     def _firewall(self, firewall: Firewall) -> list[Command]:
         """Load what is not loaded. New rules come before old ones go."""
+        if firewall == self._assumed:
+            return []
         steps = []
         if firewall.forwards:
             listed = self.host.run(["nft", "-j", "list", "table", "inet", firewall.table])

@@ -19,11 +19,17 @@ import tempfile
 import time
 from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
 
+from ansible_collections.homelab.fabric.plugins.module_utils.commands import (
+    MISSING,
+    Result,
+    Run,
+    execute,
+    search_path,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.values import Secret, sorted_prefixes
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import LivePeer, given, live_peer, redact
 
-TIMEOUT = 90  # seconds for one command; a service start waits for the network
 LOCK_TIMEOUT = 60  # seconds to wait for another run
 PACKAGES = {
     "wg": "wireguard-tools",
@@ -34,15 +40,6 @@ PACKAGES = {
 }
 TEMPORARY = ".homelab.fabric-"
 CLIENTS = "clients"  # the folder of the road warriors' files, in wg-quick's
-TIMED_OUT, MISSING = 124, 127  # exit statuses of `timeout`: ended by it; the tool is not installed
-
-
-class Result(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    out: str
-    err: str
 
 
 class Link(NamedTuple):
@@ -73,7 +70,7 @@ class Host:
 
     def __init__(
         self,
-        run_command: Callable[..., tuple[int, str, str]],
+        run_command: Run,
         folder: str = "/etc/wireguard",
         proc: str = "/proc",
         units: str = "/etc/systemd/system",
@@ -87,22 +84,7 @@ class Host:
     # Commands
 
     def run(self, command: Sequence[str], stdin: str = "") -> Result:
-        """Run to the end; a tool that is not there ends with MISSING."""
-        environment = {"PATH": search_path(), "LC_ALL": "C", "WG_ENDPOINT_RESOLUTION_RETRIES": "3"}
-        try:
-            result = Result(
-                *self._run_command(
-                    ["timeout", str(TIMEOUT), *command],
-                    data=stdin,
-                    binary_data=True,
-                    environ_update=environment,
-                    expand_user_and_vars=False,
-                    handle_exceptions=False,
-                )
-            )
-        except BrokenPipeError:
-            return Result(1, "", f"{command[0]} did not read what it was given")
-        return result if result.status != TIMED_OUT else Result(TIMED_OUT, "", f"no answer within {TIMEOUT} s")
+        return execute(self._run_command, command, stdin, WG_ENDPOINT_RESOLUTION_RETRIES="3")
 
     def demand(self, command: Sequence[str], remedy: str, stdin: str = "") -> str:
         """The output of a command that must succeed. Raises DeviceError, which never shows a key."""
@@ -313,11 +295,6 @@ def _can_bind(family: int, address: str, port: int) -> bool:
     except OSError as error:
         return error.errno != errno.EADDRINUSE  # without IPv6, nobody has its ports
     return True
-
-
-def search_path() -> str:
-    """Where tools are looked for; sudo and cron may leave out the system's."""
-    return os.environ.get("PATH", os.defpath) + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def sync_folder(folder: str) -> None:

@@ -22,8 +22,8 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_file import (
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import Link
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import Secret, sorted_prefixes
-from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text
+from ansible_collections.homelab.fabric.plugins.module_utils.values import KNOWN_AFTER_APPLY, Secret, sorted_prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import LivePeer, peer_text
 from ansible_collections.homelab.fabric.plugins.module_utils.wg_quick import WgQuickFile
 
 
@@ -149,6 +149,32 @@ def wanted_routes(file: WgQuickFile | None, target: Tunnel) -> list[str]:
     if target.routes == derived_routes(target) and user_table(file) == "off":
         return []
     return [prefix for prefix in target.routes or () if not prefix.endswith("/0")]
+
+
+def assumed_link(file: WgQuickFile, tunnel: Tunnel, before: Link | None) -> Link:
+    """The interface as it is when the file's tunnel has come up."""
+    peers = {
+        str(peer.public_key): LivePeer(
+            peer.preshared_key or Secret(""),
+            str(peer.endpoint) if peer.endpoint else None,
+            peer.allowed_ips,
+            handshake=0,
+            received=0,
+            sent=0,
+            keepalive=peer.keepalive,
+        )
+        for peer in tunnel.peers
+    }
+    return Link(
+        file.private_key,
+        tunnel.public_key or KNOWN_AFTER_APPLY,
+        tunnel.listen_port or 0,
+        peers,
+        True,
+        tunnel.mtu or (before.mtu if before else 0),
+        tunnel.addresses,
+        dict.fromkeys(wanted_routes(file, tunnel), "boot"),
+    )
 
 
 def leaving_routes(file: WgQuickFile, current: Tunnel, wanted: Sequence[str], link: Link) -> list[str]:

@@ -13,10 +13,9 @@ import os
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
-Run = Callable[..., Any]
-"""AnsibleModule.run_command."""
+from ansible_collections.homelab.fabric.plugins.module_utils.commands import Run, execute
 
 
 class Host:
@@ -26,7 +25,7 @@ class Host:
         self.packages = packages
         together = ThreadPoolExecutor()
         self._answers = {
-            name: together.submit(_output, run, command)
+            name: together.submit(execute, run, command)
             for name, command in (
                 ("packages", ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *packages]),
                 ("sshd", ["sshd", "-T"]),
@@ -42,7 +41,7 @@ class Host:
 
     def said(self, name: str) -> str:
         """A command's standard output; empty if there is no such program."""
-        return self._answers[name].result()
+        return self._answers[name].result().out
 
     @property
     def missing_packages(self) -> list[str]:
@@ -127,15 +126,6 @@ def sysctls_differing(wanted: Mapping[str, Any], path: str) -> list[str]:
         if not text == stored.get(name) == " ".join(_read(f"/proc/sys/{name.replace('.', '/')}").split()):
             differing.append(f"{name}={text}")
     return differing
-
-
-def _output(run: Run, command: Sequence[str]) -> str:
-    environment = {"LC_ALL": "C", "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin:/usr/bin:/bin"}
-    try:
-        out: str = run(command, environ_update=environment, expand_user_and_vars=False, handle_exceptions=False)[1]
-    except OSError:
-        return ""
-    return out
 
 
 def _read(path: str) -> str:

@@ -11,8 +11,9 @@ import ipaddress
 import re
 import socket
 import time
-from typing import Callable, Iterable
+from typing import Iterable
 
+from ansible_collections.homelab.fabric.plugins.module_utils.commands import Run, execute
 from ansible_collections.homelab.fabric.plugins.module_utils.links import Broken, Link, Wait
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER
 from ansible_collections.homelab.fabric.plugins.module_utils.values import covers
@@ -23,12 +24,12 @@ ALIVE = 180  # seconds; WireGuard's REJECT_AFTER_TIME, after which a session car
 class Interface:
     """Raises Broken where `wg` or the wg-quick file has no answer. `run` is AnsibleModule.run_command."""
 
-    def __init__(self, run: Callable[..., tuple[int, str, str]], name: str, wg: str, config: str) -> None:
+    def __init__(self, run: Run, name: str, wg: str, config: str) -> None:
         self._run, self.name, self.wg, self.config = run, name, wg, config
 
     def show(self, what: str) -> dict[str, str]:
         """`wg show NAME WHAT`, by public key."""
-        status, out, problem = self._run([self.wg, "show", self.name, what])
+        status, out, problem = execute(self._run, [self.wg, "show", self.name, what])
         if status:
             raise Broken(
                 f"{self.name} is not up on this host ({problem.strip()}). "
@@ -115,11 +116,8 @@ class Interface:
         prefixes = " ".join(self.show("allowed-ips").values()).replace("(none)", "").split()
         if not any(covers(prefix, host) for prefix in prefixes):
             return f"{address} is in no peer's allowed IPs on {self.name}"
-        try:
-            route = self._run(["ip", "-o", "route", "get", address], handle_exceptions=False)[1]
-        except OSError:
-            return None
-        device = re.search(r"\bdev (\S+)", route)
+        route = execute(self._run, ["ip", "-o", "route", "get", address])
+        device = re.search(r"\bdev (\S+)", route.out)
         if device and device[1] != self.name:
             return f"packets to {address} leave by {device[1]} instead of {self.name}"
         return None

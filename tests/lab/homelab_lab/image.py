@@ -26,13 +26,25 @@ INSTALLED = (
 # What the collection's roles install; kept in the repository, not in the image.
 INSTALLABLE = ("wireguard-tools", "nftables", "ufw", "iptables", "nginx", "libnginx-mod-stream", "curl")
 REPOSITORY = "/opt/apt"
+# Programs of other hosts that must not be installed, on this disk or on the machine: unpacked in a layer that is laid
+# over the image where they run (tests/lab/network_manager).
+UNPACKED = ("network-manager",)
+LAYER = "/opt/layer"
 SOURCES = f"deb [trusted=yes] file:{REPOSITORY} ./\n"
 SETUP = f"""\
 set -e
 export DEBIAN_FRONTEND=noninteractive
 mkdir -p {REPOSITORY}
-apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives={REPOSITORY} install {{}}
+apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives={REPOSITORY} install {{installable}}
 rm -rf {REPOSITORY}/partial {REPOSITORY}/lock
+# /bin and the like are links on this disk, and stay links below the layer.
+for folder in bin lib sbin; do mkdir -p {LAYER}/usr/$folder; ln -s usr/$folder {LAYER}/$folder; done
+mkdir {LAYER}/debs
+apt-get -qq -y --no-install-recommends --download-only -o Dir::Cache::archives={LAYER}/debs install {{unpacked}}
+for package in {LAYER}/debs/*.deb; do
+    dpkg-deb --fsys-tarfile $package | tar --extract --keep-directory-symlink --directory={LAYER}
+done
+rm -r {LAYER}/debs
 # Every machine makes these itself; two labs must not share them.
 rm -f /etc/ssh/ssh_host_* /etc/machine-id
 touch /etc/machine-id
@@ -48,7 +60,7 @@ STANZA = ("Package", "Version", "Architecture", "Depends", "Pre-Depends", "Provi
 
 def key() -> str:
     """Changes with whatever goes into the image."""
-    inputs = (RELEASE, INSTALLED, INSTALLABLE, SOURCES, SETUP, STANZA)
+    inputs = (RELEASE, INSTALLED, INSTALLABLE, UNPACKED, SOURCES, SETUP, STANZA)
     return hashlib.sha256(repr(inputs).encode()).hexdigest()[:16]
 
 
@@ -81,9 +93,10 @@ def build(say: Callable[[str], None]) -> Path:
 def install(image: Path) -> None:
     # --variant=minbase and no recommended packages, as cloud images are made. force-unsafe-io: a build that dies is
     # thrown away, so nothing needs to reach the disk at once.
+    setup = SETUP.format(installable=" ".join(INSTALLABLE), unpacked=" ".join(UNPACKED))
     command = [
         *(*ALONE, "mmdebstrap", "--variant=minbase", "--dpkgopt=force-unsafe-io", f"--include={','.join(INSTALLED)}"),
-        f"--customize-hook=chroot \"$1\" sh -c '{SETUP.format(' '.join(INSTALLABLE))}'",
+        f"--customize-hook=chroot \"$1\" sh -c '{setup}'",
         *(RELEASE, str(image)),
     ]
     log = CACHE / "build.log"

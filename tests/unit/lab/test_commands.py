@@ -88,7 +88,7 @@ def test_the_vps_gets_nothing_of_the_callers_environment(monkeypatch: pytest.Mon
     assert "CLOUDFLARE_API_TOKEN" not in shell.environment(BY_NAME["vps-relay"])
 
 
-@pytest.mark.parametrize("change", ["INSTALLED", "INSTALLABLE"])
+@pytest.mark.parametrize("change", ["INSTALLED", "INSTALLABLE", "UNPACKED"])
 def test_another_package_is_another_image(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
     before = image.key()
     monkeypatch.setattr(image, change, (*getattr(image, change), "one-more"))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.homelab.fabric.plugins.module_utils import wg_quick
+from ansible_collections.homelab.fabric.plugins.module_utils.commands import Result
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError, converged
 from ansible_collections.homelab.fabric.plugins.module_utils.linux import LinuxBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall import (
@@ -29,7 +30,6 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall impo
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import (
     Host,
     Link,
-    Result,
     Unit,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change
@@ -111,8 +111,9 @@ class FakeHost(Host):
 
 def run(host: Host, check: bool = False, **arguments: Any) -> dict[str, Any]:
     """One call of the module, below its argument parsing."""
-    params = {"name": "wg0", "state": "present", "purge": False, **arguments}
-    return converged(params, LinuxBackend("wg0", check, host), check, True)
+    params = {"name": "wg0", "state": "present", "purge": False, "waited_for": None, **arguments}
+    backend = LinuxBackend("wg0", check, host)
+    return converged(params, backend, check, True, backend.assume)
 
 
 GATEWAY = {"name": "gw", "public_key": key("gw"), "allowed_ips": ["10.30.0.0/24"], "endpoint": "203.0.113.9:51820"}
@@ -128,6 +129,27 @@ def test_a_blank_host_in_check_mode_needs_no_tools() -> None:
     assert run(host, **HOME, forward_to=["eth0"])["commands"] == foretold["commands"]
     assert f"PrivateKey = {key('private')}" in host.files[CONF]
     assert key("private") not in " ".join(host.ran)
+
+
+@pytest.mark.parametrize("there", [None, Tunnel("wg0", addresses=("10.100.0.1/24",), listen_port=51821)])
+def test_a_check_goes_on_from_what_the_task_before_announced(there: Tunnel | None) -> None:
+    keyless = {**GATEWAY, "public_key": None}
+    both = {**HOME, "peers": [keyless, {"name": "nas", "public_key": key("nas"), "allowed_ips": ["10.40.0.1/32"]}]}
+    checked, real = FakeHost(), FakeHost()
+    for host in (checked, real):
+        if there:
+            host.files[CONF], host.state = file_of(there).render(), running(there)
+    foretold = run(checked, check=True, **both)
+    assert foretold["commands"] == run(real, **both)["commands"] != []
+    real.state = running(Tunnel("wg0", ("10.100.0.1/24",), 51820, peers=wg_quick.parse(real.files[CONF], CONF).peers))
+    real.state = real.state._replace(routes={"10.40.0.1/32": "boot"})
+    both["peers"] = [GATEWAY, both["peers"][1]]
+    later = run(checked, check=True, **both, waited_for=foretold["waiting_for_key"])
+    done = run(real, **both)
+    assert later["commands"] == done["commands"]
+    shown = done["diff"]["before"]
+    assert later["diff"]["before"] == (shown if there else shown.replace(key("public"), KNOWN_AFTER_APPLY))
+    assert any("addconf" in command for command in later["commands"])
 
 
 @pytest.mark.parametrize("tool", ["wg", "wg-quick", "ip", "nft", "systemctl"])
