@@ -85,7 +85,7 @@ def converge(module: AnsibleModule, backend: Backend, assume: Callable[[Tunnel],
     module then has an argument `waited_for`, with the peers that this task left out.
     """
     try:
-        result = _converge(module.params, backend, module.check_mode, module._diff, assume)
+        result = converged(module.params, backend, module.check_mode, module._diff, assume)
     except (TunnelError, DeviceError) as error:
         module.fail_json(msg=str(error))
     for warning in backend.warnings():
@@ -93,13 +93,14 @@ def converge(module: AnsibleModule, backend: Backend, assume: Callable[[Tunnel],
     module.exit_json(**result)
 
 
-def _converge(
+def converged(
     params: dict[str, Any],
     backend: Backend,
     check_mode: bool,
     with_diff: bool,
     assume: Callable[[Tunnel], None] | None = None,
 ) -> dict[str, Any]:
+    """Bring the device to the arguments; the module's result. Raises TunnelError or DeviceError."""
     wanted = parse_tunnel(params, backend.device)
     if not check_mode:
         # What another play only announced in check mode is as unknown as what it never said.

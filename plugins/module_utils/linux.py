@@ -57,6 +57,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     parse_key,
     prefix_order,
 )
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import report
 from ansible_collections.homelab.fabric.plugins.module_utils.wg_quick import WgQuickFile
 
 
@@ -445,16 +446,8 @@ class LinuxBackend:
         return self._public_key_of(self.state.file) if self.state.file else None
 
     def live(self) -> dict[str, dict[str, Any]]:
-        link, now = self._link(), self.host.now()
-        return {
-            key: {
-                "endpoint": peer.endpoint,
-                "handshake_age": max(0, now - peer.handshake) if peer.handshake else None,
-                "received": peer.received,
-                "sent": peer.sent,
-            }
-            for key, peer in (link.peers.items() if link else ())
-        }
+        link = self._link()
+        return report(link.peers if link else {}, self.host.now())
 
     def _link(self) -> Link | None:
         """The interface as the commands left it; its key must be the one that it had."""

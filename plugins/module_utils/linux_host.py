@@ -27,7 +27,8 @@ from ansible_collections.homelab.fabric.plugins.module_utils.commands import (
     search_path,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
-from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED, Secret, sorted_prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.values import Secret, sorted_prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import LivePeer, given, live_peer, redact
 
 LOCK_TIMEOUT = 60  # seconds to wait for another run
 PACKAGES = {
@@ -39,18 +40,6 @@ PACKAGES = {
 }
 TEMPORARY = ".homelab.fabric-"
 CLIENTS = "clients"  # the folder of the road warriors' files, in wg-quick's
-
-
-class LivePeer(NamedTuple):
-    """A peer as the kernel has it. `handshake` is in seconds since 1970, 0 for never."""
-
-    preshared_key: Secret
-    endpoint: str | None
-    allowed_ips: tuple[str, ...]
-    handshake: int
-    received: int
-    sent: int
-    keepalive: int
 
 
 class Link(NamedTuple):
@@ -209,10 +198,10 @@ class Host:
         dump = self.demand(["wg", "show", name, "dump"], f"{name} is no WireGuard interface: choose another name")
         interface, *peers = [line.split("\t") for line in dump.splitlines()]
         return Link(
-            Secret(_given(interface[0])),
+            Secret(given(interface[0])),
             interface[1],
             int(interface[2]),
-            dict(map(_live_peer, peers)),
+            dict(map(live_peer, peers)),
             "UP" in device["flags"],
             device["mtu"],
             sorted_prefixes(f"{address['local']}/{address['prefixlen']}" for address in device["addr_info"]),
@@ -320,29 +309,3 @@ def sync_folder(folder: str) -> None:
 def missing(tool: str) -> DeviceError:
     package = PACKAGES.get(tool, tool)
     return DeviceError(f"`{tool}` is not on this host. Install the package {package} before this task")
-
-
-def redact(text: str) -> str:
-    """A tool's answer without anything that could be a key: `wg` quotes the line that it could not read."""
-    text = re.sub(r"(?i)((?:key is not|unrecognized)[^`]*`)[^']*", rf"\g<1>{REDACTED}", text)
-    text = re.sub(r"[A-Za-z0-9+/]{42,}=", REDACTED, text)
-    return re.sub(r"(?i)((?:private|preshared)-?key\W*)\S+", rf"\g<1>{REDACTED}", text)
-
-
-def _given(text: str) -> str:
-    """A value of `wg show dump`, empty where it shows that there is none."""
-    return "" if text in ("(none)", "off") else text
-
-
-def _live_peer(fields: Sequence[str]) -> tuple[str, LivePeer]:
-    key, psk, endpoint, allowed, handshake, received, sent, keepalive = fields
-    peer = LivePeer(
-        Secret(_given(psk)),
-        _given(endpoint) or None,
-        sorted_prefixes(_given(allowed).split(",") if _given(allowed) else ()),
-        int(handshake),
-        int(received),
-        int(sent),
-        int(_given(keepalive) or 0),
-    )
-    return key, peer

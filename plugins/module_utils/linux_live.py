@@ -20,13 +20,11 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_file import (
     routing_table,
     user_table,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import Link, LivePeer
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import Link
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import KNOWN_AFTER_APPLY, Secret, sorted_prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import LivePeer, peer_text
 from ansible_collections.homelab.fabric.plugins.module_utils.wg_quick import WgQuickFile
-
-NO_PRESHARED_KEY = "A" * 43 + "="
-"""The key of zeros, which `wg` takes for none."""
 
 
 class Step(NamedTuple):
@@ -94,22 +92,8 @@ def changed_peers(file: WgQuickFile, target: Tunnel, link: Link) -> tuple[list[P
 def _add_peers(name: str, peers: Sequence[Peer], dialled: Sequence[str]) -> list[Step]:
     if not peers:
         return []
-    text = "\n".join(_peer_text(peer, peer.public_key in dialled) for peer in peers)
+    text = "\n".join(peer_text(peer, peer.public_key in dialled) for peer in peers)
     return [Step(["wg", "addconf", name, "/dev/stdin"], ", ".join(peer.name for peer in peers), text)]
-
-
-def _peer_text(peer: Peer, dial: bool) -> str:
-    """A peer for `wg addconf`, everything said: what is left out there stays as it is."""
-    lines = [
-        "[Peer]",
-        f"PublicKey = {peer.public_key}",
-        f"PresharedKey = {peer.preshared_key.reveal() if peer.preshared_key else NO_PRESHARED_KEY}",
-        f"AllowedIPs = {', '.join(peer.allowed_ips)}",
-        f"PersistentKeepalive = {peer.keepalive or 'off'}",
-    ]
-    if dial:
-        lines.append(f"Endpoint = {peer.endpoint}")
-    return "\n".join(lines) + "\n"
 
 
 def _remove_peers(current: Tunnel, gone: Sequence[str]) -> list[Step]:

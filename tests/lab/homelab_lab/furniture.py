@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from . import certificates, image, machine, programs
-from .network import BY_NAME, HOSTS, RESOLVER, SSH_PORT, Host
+from .network import BY_NAME, HOSTS, OPENWRT, RESOLVER, SSH_PORT, Host
 from .paths import LAB, SECRETS, SSH, STATE, TLS, host_dir
 
 USER_KEY = SSH / "id_ed25519"
@@ -36,11 +36,16 @@ def furnish_lab(say: Callable[[str], None]) -> None:
     certificates.make()
     for path in (programs.ROUTEROS_PASSWORD, programs.CLOUDFLARE_TOKEN):
         write(path, secrets.token_hex(20) + "\n", mode=0o600)
-    for path, comment in ((USER_KEY, "homelab.fabric lab"), (HOST_KEY, "vps-relay"), (PFSENSE_KEY, "pfsense")):
+    for path, comment in (
+        (USER_KEY, "homelab.fabric lab"),
+        (HOST_KEY, "the lab's machines and routers"),
+        (PFSENSE_KEY, "pfsense"),
+    ):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True)
     vps = BY_NAME["vps-relay"]
     names = [vps.name, *(address.partition("/")[0] for address in vps.ports[0].addresses)]
     known = [(f"[{name}]:{SSH_PORT}", HOST_KEY) for name in names]
+    known += [(name, HOST_KEY) for name in (*OPENWRT, *OPENWRT.values())]
     known += [(name, PFSENSE_KEY) for name in ("pfsense", *PFSENSE_ADDRESSES)]
     write(KNOWN_HOSTS, "".join(f"{name} {public_key(key)}\n" for name, key in known))
     for host in HOSTS:
@@ -101,7 +106,10 @@ def furnish_namespace(host: Host) -> None:
     write(
         etc / "ssh/ssh_config.d/lab.conf",
         f"Host vps-relay\n  HostName 203.0.113.10\n  Port {SSH_PORT}\n  User root\n  IdentityFile {USER_KEY}\n"
-        f"Host pfsense\n  HostName {PFSENSE_ADDRESSES[0]}\n  User root\n  IdentityFile {USER_KEY}\n",
+        + "".join(
+            f"Host {name}\n  HostName {address}\n  User root\n  IdentityFile {USER_KEY}\n"
+            for name, address in {"pfsense": PFSENSE_ADDRESSES[0], **OPENWRT}.items()
+        ),
     )
 
 

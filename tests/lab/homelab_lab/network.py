@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 RESOLVER = "203.0.113.53"
 SSH_PORT = 2222
+# Of routers that set their addresses themselves, as their factories have them.
+OPENWRT = {"openwrt": "198.51.100.50", "glinet": "198.51.100.60"}
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,12 @@ class Host:
 
     @property
     def has_disk(self) -> bool:
-        """Whether all its files are its own, instead of the machine's with an /etc of its own."""
+        """Whether all its files are its own, on an image, instead of the machine's with an /etc of its own."""
         return self.program in ("debian", "pfsense_double")
+
+    @property
+    def is_openwrt(self) -> bool:
+        return self.program == "openwrt_double"
 
 
 SERVERS_GATEWAYS = ("203.0.113.1", "2001:db8:113::1")
@@ -195,6 +201,40 @@ HOSTS: tuple[Host, ...] = (
         listens=(80, 443, 8443),
         case="pfsense",
     ),
+    Host(
+        "openwrt",
+        "a router with OpenWrt, the spoke valchedrym, which sets its addresses and routes itself",
+        behind="inet",
+        ports=(Port("eth0", "visitors"), Port("lan1", "openwrt-lan")),
+        program="openwrt_double",
+        listens=(22,),
+        case="site-to-site",
+    ),
+    Host(
+        "openwrt-pc",
+        "a computer in the LAN of the router with OpenWrt",
+        behind="openwrt",
+        ports=(Port("eth0", "openwrt-lan", ("192.168.0.10/24",)),),
+        gateways=("192.168.0.1",),
+        case="site-to-site",
+    ),
+    Host(
+        "glinet",
+        "a GL.iNet Flint 2, the spoke london, which sets its addresses and routes itself",
+        behind="inet",
+        ports=(Port("eth0", "visitors"), Port("lan1", "glinet-lan")),
+        program="openwrt_double",
+        listens=(22,),
+        case="site-to-site",
+    ),
+    Host(
+        "glinet-pc",
+        "a computer in the LAN of the Flint 2",
+        behind="glinet",
+        ports=(Port("eth0", "glinet-lan", ("192.168.8.10/24",)),),
+        gateways=("192.168.8.1",),
+        case="site-to-site",
+    ),
 )
 
 BY_NAME = {host.name: host for host in HOSTS}
@@ -204,6 +244,7 @@ ALWAYS = ("cloudflare",)
 CASES = {
     "relay": tuple(host.name for host in HOSTS if host.case == "relay"),
     "pfsense": ("vps-relay", "visitor", "controller", "pfsense", "pf-lan"),
+    "site-to-site": ("controller", "openwrt", "openwrt-pc", "glinet", "glinet-pc"),
 }
 NETWORKS = tuple(dict.fromkeys(port.network for host in HOSTS for port in host.ports))
 

@@ -8,9 +8,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from openwrt_double.factory import DEFAULTS
+from openwrt_double.gl_factory import defaults
+
 from . import certificates, machine
 from .network import BY_NAME, Host
-from .paths import LAB, SECRETS, host_dir
+from .paths import LAB, SECRETS, SSH, host_dir
 
 ROUTEROS_PASSWORD = SECRETS / "routeros-password"
 CLOUDFLARE_TOKEN = SECRETS / "cloudflare-token"
@@ -68,6 +71,24 @@ def pfsense(_host: Host) -> list[str]:
     return ["/usr/bin/env", "-i", *(f"{name}={value}" for name, value in PFSENSE_ENVIRONMENT.items()), "sh", "-c", boot]
 
 
+def openwrt(host: Host) -> list[str]:
+    release = "gl-4.8" if host.name == "glinet" else "25.12"
+    factory = host_dir(host.name) / "factory"
+    factory.mkdir(exist_ok=True)
+    for name, text in (defaults(release) if host.name == "glinet" else DEFAULTS).items():
+        (factory / name).write_text(text)
+    user_key, host_key = SSH / "id_ed25519.pub", SSH / "ssh_host_ed25519_key"
+    return [
+        *(sys.executable, "-m", "openwrt_double", str(openwrt_root(host)), "--config", str(factory)),
+        *("--release", release, "--host-key", str(host_key), "--authorized-key", str(user_key)),
+    ]
+
+
+def openwrt_root(host: Host) -> Path:
+    """The router's flash, which is the root of everything that runs on it."""
+    return host_dir(host.name) / "root"
+
+
 def python(host: Host, *arguments: str | Path) -> list[str]:
     """A package of tests/lab as a program that keeps its state in the host's directory."""
     state = host_dir(host.name) / "state"
@@ -86,5 +107,6 @@ COMMANDS: dict[str, Callable[[Host], list[str]]] = {
     "routeros_double": routeros,
     "ingress": ingress,
     "pfsense_double": pfsense,
+    "openwrt_double": openwrt,
 }
 assert {host.program for host in BY_NAME.values()} <= {None, *COMMANDS}

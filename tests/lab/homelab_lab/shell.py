@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from . import certificates
 from .network import Host
 from .paths import CHECKOUT, LAB, STATE
+from .programs import openwrt_root
 
 MACHINE_ENVIRONMENT = {
     "HOME": "/root",
@@ -18,7 +19,7 @@ MACHINE_ENVIRONMENT = {
 
 
 def environment(host: Host) -> dict[str, str]:
-    if host.has_disk:
+    if host.has_disk or host.is_openwrt:
         return MACHINE_ENVIRONMENT | {"TERM": os.environ.get("TERM", "dumb")}
     # In a host's own /etc this file holds the lab's authority too (furniture.py).
     bundle = str(certificates.SYSTEM_BUNDLE)
@@ -38,9 +39,16 @@ def command(host: Host, pid: int, words: Sequence[str]) -> list[str]:
     """The command line that runs `words` in the namespaces of the process."""
     namespaces = ["--all"] if host.is_machine else ["--mount", "--uts", "--ipc", "--net", "--pid"]
     directory = "/root" if host.has_disk else str(CHECKOUT)
+    if host.is_openwrt:
+        return ["nsenter", f"--target={pid}", *namespaces, "--", "setpriv", "--pdeathsig=TERM", *chroot(host, words)]
     # --pdeathsig: when the caller is killed (a test's timeout), the command does not go on without it.
     inner = ["setpriv", "--pdeathsig=TERM", "env", f"--chdir={directory}", *words]
     return ["nsenter", f"--target={pid}", *namespaces, "--", *inner]
+
+
+def chroot(host: Host, words: Sequence[str]) -> list[str]:
+    """A router's programs see its own root only, and OpenWrt's PATH."""
+    return ["chroot", str(openwrt_root(host)), "/usr/bin/env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", *words]
 
 
 def replace_with(host: Host, pid: int, words: Sequence[str]) -> None:

@@ -71,6 +71,13 @@ def test_a_namespaces_host_shares_the_checkout_and_trusts_the_lab() -> None:
     assert shell.environment(BY_NAME["visitor"])["CURL_CA_BUNDLE"] == "/etc/ssl/certs/ca-certificates.crt"
 
 
+def test_a_router_with_openwrt_has_a_root_and_a_path_of_its_own() -> None:
+    line = shell.command(BY_NAME["openwrt"], 7, ["uci", "show"])
+    assert line[line.index("chroot") :][:2] == ["chroot", str(paths.STATE / "hosts/openwrt/root")]
+    assert line[-3:] == ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "uci", "show"]
+    assert "VIRTUAL_ENV" not in shell.environment(BY_NAME["openwrt"])
+
+
 def test_the_controller_has_ansible_and_the_inventories() -> None:
     environment = shell.environment(BY_NAME["controller"])
     assert environment["PATH"].startswith(f"{paths.CHECKOUT}/.venv/bin:")

@@ -59,6 +59,7 @@ def test_names_fit_the_kernel() -> None:
         ("isp", "customers", "100.64.0.1/10"),
         ("ingress", "eth0", "10.30.0.200/24"),
         ("controller", "eth0", "10.10.0.5/24"),
+        ("openwrt-pc", "eth0", "192.168.0.10/24"),
     ],
 )
 def test_well_known_addresses(name: str, port: str, address: str) -> None:
@@ -73,6 +74,7 @@ def test_well_known_addresses(name: str, port: str, address: str) -> None:
         (("controller",), {"inet", "cloudflare", "isp", "mikrotik-gw", "controller"}),
         (("pf-lan",), {"inet", "cloudflare", "pfsense", "pf-lan"}),
         (("phone", "laptop"), {"inet", "cloudflare", "friend", "phone", "cafe", "laptop"}),
+        (("openwrt-pc",), {"inet", "cloudflare", "openwrt", "openwrt-pc"}),
     ],
 )
 def test_a_part_of_the_lab_has_its_routers_and_the_resolver(asked: tuple[str, ...], started: set[str]) -> None:
@@ -80,5 +82,6 @@ def test_a_part_of_the_lab_has_its_routers_and_the_resolver(asked: tuple[str, ..
 
 
 def test_a_network_starts_no_host_of_another_but_those_it_names() -> None:
-    assert "pfsense" not in {host.name for host in with_routers(CASES["relay"])}
+    relay = {host.name for host in with_routers(CASES["relay"])}
+    assert not relay & {"pfsense", "openwrt"} and "laptop" in relay
     assert {host.name for host in HOSTS} == {host.name for case in CASES.values() for host in with_routers(case)}

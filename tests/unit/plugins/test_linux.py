@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.homelab.fabric.plugins.module_utils import wg_quick
 from ansible_collections.homelab.fabric.plugins.module_utils.commands import Result
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError, _converge
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError, converged
 from ansible_collections.homelab.fabric.plugins.module_utils.linux import LinuxBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall import (
     Firewall,
@@ -30,11 +30,9 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_firewall impo
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import (
     Host,
     Link,
-    LivePeer,
     Unit,
-    redact,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import NO_PRESHARED_KEY, Step, live_change
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import Step, live_change
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel, needed_routes
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
@@ -42,6 +40,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Secret,
     TunnelError,
 )
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import NO_PRESHARED_KEY, LivePeer, redact
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,7 +113,7 @@ def run(host: Host, check: bool = False, **arguments: Any) -> dict[str, Any]:
     """One call of the module, below its argument parsing."""
     params = {"name": "wg0", "state": "present", "purge": False, "waited_for": None, **arguments}
     backend = LinuxBackend("wg0", check, host)
-    return _converge(params, backend, check, True, backend.assume)
+    return converged(params, backend, check, True, backend.assume)
 
 
 GATEWAY = {"name": "gw", "public_key": key("gw"), "allowed_ips": ["10.30.0.0/24"], "endpoint": "203.0.113.9:51820"}

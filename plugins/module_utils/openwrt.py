@@ -1,0 +1,305 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""OpenWrt as a backend of converge.py: what the router has as a Tunnel, and the one script that changes it.
+
+The configuration is committed first, with notes of what a crash would make unknowable; then the live interface and
+the firewall follow; then the notes go. So the script may end anywhere, and the next run finishes.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import replace
+from functools import partial
+from typing import Any, Mapping, NamedTuple
+
+from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_firewall as firewall
+from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_network as network
+from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_shell as shell
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
+    Changes,
+    Live,
+    Route,
+    Step,
+    best_way,
+    carries_itself,
+    is_set_up,
+    live_changes,
+    parse_live,
+    parse_routes,
+)
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, edits, parse
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, merge, parse_tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    TunnelError,
+    prefix_order,
+)
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
+
+BAD_KEY = "bad"  # what the read script says of a private key that is none
+
+
+class State(NamedTuple):
+    """What a script showed of the router. `firewall` None: it has none. `notes`: what an earlier run left to do."""
+
+    sums: str
+    closed: bool
+    network: dict[str, Section]
+    firewall: dict[str, Section] | None
+    public_key: str | None
+    live: Live
+    routes: list[Route]
+    notes: list[str]
+    client: str | None
+    now: int
+
+
+class OpenWrtBackend:
+    """converge.Backend for the interface `params["name"]` of the router on which `execute` runs a script."""
+
+    device = "openwrt"
+    route_foreign = False
+
+    def __init__(self, params: Mapping[str, Any], execute: shell.Execute) -> None:
+        self._params = params
+        self._name = str(params["name"])
+        self._execute = execute
+        self._state: State | None = None
+
+    # What is there
+
+    def read(self) -> Tunnel | None:
+        wanted = parse_tunnel(self._params, self.device)
+        parts = shell.ask(self._execute, self._name)
+        _check_router(parts)
+        self._state = state = _state_of(parts, self._name)
+        goal = wanted
+        if self._params["state"] == "present":
+            self._check_interface(state)
+            bare = network.tunnel_of(state.network, self._name, wanted.routes or (), state.public_key)
+            goal = merge(bare, wanted, self._params["purge"], self.route_foreign).target
+        current = network.tunnel_of(state.network, self._name, goal.routes or (), state.public_key)
+        if current is None:
+            return None
+        rules = firewall.policy_of(state.firewall or {}, state.network, self._name, wanted.forward_to)
+        return replace(current, forward_to=rules.forward_to, masquerade=rules.masquerade, open_port=rules.open_port)
+
+    @property
+    def _read(self) -> State:
+        if self._state is None:
+            raise RuntimeError("the router is read before anything else")
+        return self._state
+
+    def _check_interface(self, state: State) -> None:
+        section = state.network.get(self._name)
+        if section and (section.type != "interface" or section.get("proto") not in ("", "wireguard")):
+            what = section.get("proto") or section.type
+            raise TunnelError("name", f"network.{self._name} is a section {what}", "choose another name")
+        if section is None and state.live.exists and not state.live.known:
+            raise DeviceError(
+                f"{self._name} exists, but is not in /etc/config/network: another tool made it. Remove the interface "
+                "there, or choose another name"
+            )
+        if state.public_key == BAD_KEY:
+            raise DeviceError(
+                f"network.{self._name}.private_key is no WireGuard key. Put the right one there, or `uci delete` it "
+                "and `uci commit network`, to have a new one made"
+            )
+
+    # What is to do
+
+    def commands(self, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
+        plan = self._plan_present(target) if target else self._plan_absent()
+        texts = _texts(plan)
+        # One script does it all: it is sent when the last of them has its turn.
+        sending = partial(self._apply, plan)
+        waiting = [Command(text, _with_the_last) for text in texts[:-1]]
+        return waiting + [Command(text, sending) for text in texts[-1:]]
+
+    def _plan_present(self, target: Tunnel) -> shell.Plan:
+        state, name = self._read, self._name
+        self._check(target)
+        lines = network.plan_network(state.network, target, self._params["purge"])
+        rules = self._plan_firewall(target)
+        new_key = state.public_key is None
+        set_up = self._set_up(target, bool(lines), new_key)
+        tables = {version: self._option(f"ip{version}table") for version in ("4", "6")}
+        after = network.routes_after(state.network, target)
+        changes = live_changes(state.network, after, target, state.live, state.notes, tables)
+        if set_up:
+            probe = "\n".join(peer_text(peer, peer.endpoint is not None) for peer in target.peers)
+            changes = Changes([set_up], ["setup"])
+        else:
+            probe = "\n".join(step.stdin for step in changes.steps if step.stdin)
+        # netifd's state tells the firewall which devices a zone has: one that was not up yet had none.
+        reload = bool(rules) or "firewall" in state.notes or (state.firewall is not None and not state.live.up)
+        packages = [package for package, some in (("network", lines or new_key), ("firewall", rules)) if some]
+        return shell.Plan(
+            name=name,
+            sums=state.sums,
+            lines=[*lines, *rules],
+            new_key=new_key,
+            packages=packages,
+            peers=probe if changes.steps else "",
+            close=not state.closed,
+            notes=[*changes.notes, *(["firewall"] if reload else [])],
+            steps=changes.steps,
+            wait="up" if set_up else "",
+            reload_firewall=reload,
+        )
+
+    def _set_up(self, target: Tunnel, changing: bool, new_key: bool) -> Step | None:
+        """How netifd is told to set the interface up again, where only that helps: it drops all sessions."""
+        state, name = self._read, self._name
+        section = state.network.get(name)
+        if section is None:
+            return Step(["ubus", "call", "network", "reload"])
+        if (
+            new_key
+            or "setup" in state.notes
+            or edits("network", section, name, "interface", network.interface_options(target))
+            or not is_set_up(state.live, target, state.public_key)
+            or (changing and carries_itself(target))
+        ):
+            return Step(["ifup", name])
+        return None
+
+    def _plan_firewall(self, target: Tunnel) -> list[Line]:
+        state = self._read
+        if state.firewall is None:
+            if target.masquerade:
+                raise TunnelError("masquerade", "this router has no firewall", "install firewall4, or leave it out")
+            return []
+        return firewall.plan_firewall(state.firewall, state.network, target)
+
+    def _plan_absent(self) -> shell.Plan:
+        state = self._read
+        lines = network.plan_gone(state.network, self._name)
+        rules = firewall.plan_gone(state.firewall or {}, self._name)
+        going = bool(lines) or state.live.known
+        reload = bool(rules) or (state.firewall is not None and "firewall" in state.notes)
+        return shell.Plan(
+            name=self._name,
+            sums=state.sums,
+            lines=[*lines, *rules],
+            new_key=False,
+            packages=[package for package, some in (("network", lines), ("firewall", rules)) if some],
+            peers="",
+            close=False,
+            notes=["firewall"] if reload else [],
+            steps=[Step(["ubus", "call", "network", "reload"])] if going else [],
+            wait="gone" if going else "",
+            reload_firewall=reload,
+        )
+
+    def _option(self, option: str) -> str:
+        section = self._read.network.get(self._name)
+        return section.get(option) if section else ""
+
+    def _apply(self, plan: shell.Plan) -> None:
+        before = self._read.public_key
+        self._state = _state_of(shell.apply(self._execute, plan), self._name)
+        after = self._state.public_key
+        if before and plan.packages and plan.wait != "gone" and before != after:
+            raise DeviceError(f"{self._name} had the public key {before} and has {after} now")
+
+    # Refusing
+
+    def _check(self, target: Tunnel) -> None:
+        state = self._read
+        new = [route for route in target.routes or () if route not in state.live.routes]
+        others = [route for route in state.routes if route.device != self._name]
+        for prefix in new:
+            near = next((way for way in others if way.prefix == prefix and not way.gateway), None)
+            if near:
+                raise TunnelError(
+                    "routes",
+                    f"{prefix} is on {near.device} of this router already, which would lose it",
+                    "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
+                )
+            self._check_way_home(prefix)
+        hosts = [peer.endpoint.host for peer in target.peers if peer.endpoint]
+        if hosts and carries_itself(target) and self._option("nohostroute") == "1":
+            raise TunnelError(
+                "routes",
+                "they hold an endpoint, and `nohostroute` keeps OpenWrt from sending its packets around the tunnel",
+                f"`uci delete network.{self._name}.nohostroute`, or leave the endpoint's address out",
+            )
+
+    def _check_way_home(self, prefix: str) -> None:
+        """No new route may swallow this run's own connection."""
+        client = self._read.client
+        if not client or ipaddress.ip_address(client) not in ipaddress.ip_network(prefix):
+            return
+        present = best_way(self._read.routes, client)
+        if present is None or present.device == self._name:
+            return
+        length = prefix_order(prefix)[2]
+        if (prefix_order(present.prefix)[2], not present.gateway) < (length, True):
+            raise TunnelError(
+                "routes",
+                f"{prefix} holds {client}, from which this run is connected: it would cut itself off",
+                "leave that prefix out, or run the playbook from within the tunnel",
+            )
+
+    # What became of it
+
+    def public_key(self) -> str | None:
+        return self._read.public_key
+
+    def live(self) -> dict[str, dict[str, Any]]:
+        return report(self._read.live.peers, self._read.now)
+
+    def warnings(self) -> list[str]:
+        return []
+
+
+def _with_the_last() -> None:
+    pass
+
+
+def _texts(plan: shell.Plan) -> list[str]:
+    """Every step as one would type it; without its secrets."""
+    texts = [f"uci {line.shown}" for line in plan.lines]
+    if plan.new_key:
+        texts.append(f"uci set network.{plan.name}.private_key=  # of `wg genkey`; it stays on the router")
+    texts += ["chmod 600 /etc/config/network"] if plan.close else []
+    texts += [f"uci commit {package}" for package in plan.packages]
+    texts += [step.text for step in plan.steps]
+    return texts + (["/etc/init.d/firewall reload"] if plan.reload_firewall else [])
+
+
+def _check_router(parts: Mapping[str, str]) -> None:
+    missing = parts["missing"].split()
+    if "uci" in missing or "ubus" in missing:
+        raise DeviceError("this host is no OpenWrt: it has no `uci` or `ubus`. Use the module of its kind of device")
+    if missing:
+        raise DeviceError(
+            f"`{missing[0]}` is not on this router. Install what is missing with `opkg update && opkg install "
+            "wireguard-tools` (from OpenWrt 25.12 on: `apk update && apk add wireguard-tools`), then run "
+            "`service network restart`"
+        )
+    if parts["changes"]:
+        options = ", ".join(line.lstrip("-+|~@^") for line in parts["changes"].splitlines()[:5])
+        raise DeviceError(
+            f"this router has changes that nobody committed ({options}), which would go along: `uci commit` or "
+            "`uci revert` the packages network and firewall"
+        )
+
+
+def _state_of(parts: Mapping[str, str], name: str) -> State:
+    client = parts["client"].split()
+    return State(
+        sums=parts["sums"],
+        closed=parts["mode"] == "------",
+        network=parse(parts["network"], "network"),
+        firewall=parse(parts["firewall"], "firewall") if parts["firewall"] else None,
+        public_key=parts["key"] or None,
+        live=parse_live(parts),
+        routes=parse_routes(parts["routes"]),
+        notes=parts["notes"].splitlines(),
+        client=client[0].partition("%")[0] if client else None,
+        now=int(parts["now"]),
+    )

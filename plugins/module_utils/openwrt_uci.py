@@ -1,0 +1,148 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""UCI, OpenWrt's configuration: what `uci -X show` says as sections, and the lines for `uci batch` that change them.
+
+Pure. An option and a list of one value look the same in `uci show` and mean the same to OpenWrt, so every value is a
+tuple here. `uci batch` ends with 0 whatever happens, and an open quote swallows what follows: nothing but values that
+have been parsed gets here, and `quote` refuses the rest.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import Iterable, Mapping, NamedTuple
+
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED
+
+SECRET_OPTIONS = ("private_key", "preshared_key")
+_PREFIX_LISTS = ("addresses", "allowed_ips", "src_ip", "dest_ip")
+_FLAGS = ("disabled", "route_allowed_ips", "enabled", "mtu_fix")
+_DEFAULTS = {"endpoint_port": "51820", "persistent_keepalive": "0", "enabled": "1"}
+_ON = ("1", "on", "true", "yes", "enabled")
+
+
+@dataclass
+class Section:
+    """One section. `id` is its name, ``cfgNNHHHH`` where it has none; such an id holds until the next commit."""
+
+    id: str
+    type: str
+    options: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def get(self, option: str, default: str = "") -> str:
+        """All values joined by blanks, as `uci get` does it."""
+        return " ".join(self.options.get(option, (default,)))
+
+    def words(self, option: str) -> list[str]:
+        """A list, or one option separated by blanks, which OpenWrt takes for the same."""
+        return self.get(option).split()
+
+    def is_on(self, option: str, default: str = "0") -> bool:
+        return self.get(option, default).lower() in _ON
+
+
+class Line(NamedTuple):
+    """A line for `uci batch`, and how it is shown."""
+
+    text: str
+    shown: str
+
+
+def parse(text: str, package: str) -> dict[str, Section]:
+    """`uci -X show PACKAGE` as sections by id, in their order. Values may go over several lines."""
+    sections: dict[str, Section] = {}
+    for entry in re.split(rf"\n(?={re.escape(package)}\.)", text.strip("\n")):
+        match = re.match(rf"{re.escape(package)}\.(\w+)(?:\.(\w+))?=(.*)", entry, re.DOTALL)
+        if not match:
+            continue
+        name, option, value = match.groups()
+        if option is None:
+            sections[name] = Section(name, value.strip())
+        elif name in sections:
+            sections[name].options[option] = _unquote(value)
+    return sections
+
+
+def _unquote(value: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(value))
+    except ValueError:  # the read script leaves out what it does not know, which may be a line of a value
+        return (value.strip("'"),)
+
+
+def quote(value: str) -> str:
+    """A value for `uci batch`."""
+    if re.search(r"[\x00-\x1f\x7f'\\]", value):
+        raise DeviceError(f"{value!r} cannot be written into OpenWrt's configuration: leave quotes and backslashes out")
+    return f"'{value}'"
+
+
+def edits(
+    package: str,
+    there: Section | None,
+    name: str,
+    kind: str,
+    wanted: Mapping[str, str | tuple[str, ...] | None],
+) -> list[Line]:
+    """What brings a section to these options; None: not set. Options that are not named stay as they are."""
+    lines = []
+    at = f"{package}.{there.id if there else name}"
+    if there is None:
+        lines.append(_plain(f"set {at}={kind}"))
+    for option, value in wanted.items():
+        after = (value,) if isinstance(value, str) else value or ()
+        before = there.options.get(option, ()) if there else ()
+        if _same(option, before, after) if after else not _says(option, before):
+            continue
+        if not isinstance(value, str) and before:
+            lines.append(_plain(f"delete {at}.{option}"))
+        verb = "set" if isinstance(value, str) else "add_list"
+        for item in after:
+            text = f"{verb} {at}.{option}="
+            shown = REDACTED if option in SECRET_OPTIONS else quote(item)
+            lines.append(Line(text + quote(item), text + shown))
+    return lines
+
+
+def delete(package: str, section: Section) -> Line:
+    return _plain(f"delete {package}.{section.id}")
+
+
+def _plain(text: str) -> Line:
+    return Line(text, text)
+
+
+def _says(option: str, values: Iterable[str]) -> bool:
+    """Whether these values of an option mean something else than the option's absence."""
+    return bool(values) and canonical(option, values) != canonical(option, ())
+
+
+def _same(option: str, before: Iterable[str], after: Iterable[str]) -> bool:
+    return canonical(option, before) == canonical(option, after)
+
+
+def canonical(option: str, values: Iterable[str]) -> tuple[str, ...]:
+    """One spelling for all values that OpenWrt takes for the same."""
+    words = tuple(word for value in values for word in value.split())
+    if option in _FLAGS:
+        text = " ".join(words) or _DEFAULTS.get(option, "0")
+        return ("1" if text.lower() in _ON else "0",)
+    if option in _PREFIX_LISTS:
+        return tuple(sorted({_prefix(option, word) for word in words}))
+    if option == "endpoint_host":
+        return tuple(word.lower() for word in words)
+    return words or tuple(filter(None, (_DEFAULTS.get(option, ""),)))
+
+
+def _prefix(option: str, word: str) -> str:
+    """In normal form; what is no prefix (glued by commas, negated) stays as it is and so equals nothing else."""
+    try:
+        interface = ipaddress.ip_interface(word)
+    except ValueError:
+        return word
+    return str(interface) if option == "addresses" else str(interface.network)

@@ -1,0 +1,80 @@
+"""The module's backend against the strict OpenWrt double, a router over a folder, and another person at its shell."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, converged
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
+from openwrt_double.router import Router, unavailable
+
+Result = dict[str, Any]
+
+
+class Owner:
+    """One who runs the module against a router: every script goes to its shell as the action plugin sends it."""
+
+    def __init__(self, router: Router) -> None:
+        self.router = router
+        self.scripts: list[str] = []
+        self.answers: list[str] = []
+
+    def execute(self, script: str) -> Answer:
+        self.scripts.append(script)
+        done: subprocess.CompletedProcess[str] = self.router.run("/bin/sh", "-c", "/bin/sh", text=script)
+        self.answers.append(done.stdout + done.stderr)
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    def run(self, check: bool = False, **given: Any) -> Result:
+        """The module's result; arguments that are None are left out."""
+        arguments = {"name": "wg0", **given}
+        arguments = {name: value for name, value in arguments.items() if value is not None}
+        validated = ArgumentSpecValidator(TUNNEL_ARGUMENTS).validate(arguments)
+        assert not validated.error_messages
+        result = converged(
+            validated.validated_parameters, OpenWrtBackend(validated.validated_parameters, self.execute), check, True
+        )
+        for peer in given.get("peers", ()):
+            assert not peer.get("preshared_key") or peer["preshared_key"] not in str(result)
+        return result
+
+
+@pytest.fixture(scope="session")
+def key() -> Callable[[int], str]:
+    """A WireGuard key by its number."""
+    return lambda number: base64.b64encode(number.to_bytes(32, "big")).decode()
+
+
+@pytest.fixture(params=["25.12"])
+def router(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Router]:
+    """A blank router; indirect parametrisation chooses the release."""
+    if reason := unavailable():
+        pytest.skip(reason)
+    with Router(tmp_path, release=request.param) as router:
+        yield router
+
+
+@pytest.fixture
+def owner(router: Router) -> Owner:
+    return Owner(router)
+
+
+@pytest.fixture(scope="session")
+def spoke(key: Callable[[int], str]) -> Result:
+    """The OpenWrt spoke of reference network B, with a bit of everything."""
+    hub = {"name": "sofia", "public_key": key(1), "endpoint": "198.51.100.7:51821", "persistent_keepalive": "25"}
+    second = {"name": "phone", "public_key": key(2), "allowed_ips": ["10.3.2.10/32"], "preshared_key": key(102)}
+    return {
+        "addresses": ["10.3.2.5/24", "fd00:3:2::5/64"],
+        "listen_port": 51820,
+        "peers": [{**hub, "allowed_ips": ["10.3.2.1/32", "10.0.10.0/24", "fd00:10::/64"]}, second],
+        "forward_to": ["lan", "192.168.0.0/24"],
+        "open_port": True,
+    }

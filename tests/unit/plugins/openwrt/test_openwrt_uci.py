@@ -1,0 +1,111 @@
+"""What OpenWrt takes for the same, what it shows, and what must not get into `uci batch`."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
+    Route,
+    best_way,
+    carries_itself,
+    parse_routes,
+)
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Section, edits, parse, quote
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.values import Endpoint
+
+
+@pytest.mark.parametrize(
+    ("option", "there", "wanted"),
+    [
+        ("allowed_ips", ("10.0.0.5/8 fd00::/64",), ("10.0.0.0/8", "fd00::/64")),
+        ("allowed_ips", ("FD00:0::/64",), ("fd00::/64",)),
+        ("addresses", ("10.3.2.7",), ("10.3.2.7/32",)),
+        ("endpoint_host", ("Hub.Example.ORG",), "hub.example.org"),
+        ("endpoint_port", (), "51820"),
+        ("persistent_keepalive", ("0",), None),
+        ("route_allowed_ips", ("yes",), "1"),
+        ("route_allowed_ips", ("0",), None),
+        ("enabled", ("1",), None),
+    ],
+)
+def test_other_spellings_are_no_change(option: str, there: tuple[str, ...], wanted: str | tuple[str, ...]) -> None:
+    section = Section("peer", "wireguard_wg0", {option: there} if there else {})
+    assert edits("network", section, "peer", "wireguard_wg0", {option: wanted}) == []
+
+
+@pytest.mark.parametrize(
+    ("option", "there", "wanted", "lines"),
+    [
+        # Glued prefixes are no prefixes, whatever they hold.
+        (
+            "allowed_ips",
+            ("10.0.0.0/8,10.9.0.0/16",),
+            ("10.0.0.0/8",),
+            ["delete n.p.allowed_ips", "add_list n.p.allowed_ips='10.0.0.0/8'"],
+        ),
+        (
+            "addresses",
+            ("10.3.2.7/24",),
+            ("10.3.2.8/24",),
+            ["delete n.p.addresses", "add_list n.p.addresses='10.3.2.8/24'"],
+        ),
+        ("disabled", ("1",), None, []),
+        ("mtu", ("1400",), "1420", ["set n.p.mtu='1420'"]),
+        ("preshared_key", (), "geheim", ["set n.p.preshared_key='geheim'"]),
+    ],
+)
+def test_a_difference_is_written(
+    option: str, there: tuple[str, ...], wanted: str | tuple[str, ...] | None, lines: list[str]
+) -> None:
+    section = Section("p", "t", {option: there} if there else {})
+    made = edits("n", section, "p", "t", {option: wanted})
+    assert [line.text for line in made] == (lines or [f"delete n.p.{option}"])
+    assert not any("geheim" in line.shown for line in made)
+
+
+def test_uci_show_is_read_with_quotes_lists_and_lines() -> None:
+    text = "n.a=t\nn.a.q='it'\\''s'\nn.a.l='x' 'y z'\nn.a.m='one\ntwo'\nn.b=u\nn.b.cut='one"
+    sections = parse(text, "n")
+    assert sections["a"].options == {"q": ("it's",), "l": ("x", "y z"), "m": ("one\ntwo",)}
+    assert (sections["b"].type, sections["b"].get("cut"), sections["b"].get("none", "-")) == ("u", "one", "-")
+
+
+@pytest.mark.parametrize("value", ["it's", "a\nset network.lan.proto=none", "back\\slash", "\x00"])
+def test_nothing_gets_out_of_its_quotes(value: str) -> None:
+    with pytest.raises(DeviceError, match="leave quotes and backslashes out"):
+        quote(value)
+
+
+def test_prefixes_of_others_are_understood_where_they_can_be() -> None:
+    section = Section("p", "t", {"allowed_ips": ("10.0.0.5/8,fd00::/64", "nonsense", "192.168.1.1")})
+    assert prefixes(section, "allowed_ips") == ("10.0.0.0/8", "192.168.1.1/32", "fd00::/64")
+
+
+def test_routes_as_both_kinds_of_ip_show_them() -> None:
+    text = "4\ndefault via 1.2.3.4 dev eth0 \n10.0.0.0/8 dev wg0 scope link \nblackhole 10.9.0.0/16\n"
+    text += "6\nmulticast ff00::/8 dev x\ndefault dev wg0"
+    assert parse_routes(text) == [
+        Route("0.0.0.0/0", "eth0", True),
+        Route("10.0.0.0/8", "wg0", False),
+        Route("::/0", "wg0", False),
+    ]
+    assert [route.prefix for route in parse_routes("4\n10.0.0.1 scope link\n", "wg0")] == ["10.0.0.1/32"]
+    assert best_way(parse_routes(text), "10.1.2.3") == Route("10.0.0.0/8", "wg0", False)
+
+
+@pytest.mark.parametrize(
+    ("host", "routes", "answer"),
+    [
+        ("203.0.113.9", ("10.0.0.0/8",), False),
+        ("203.0.113.9", ("203.0.113.0/24",), True),
+        ("hub.example.org", ("10.0.0.0/8",), False),
+        ("hub.example.org", ("0.0.0.0/0",), True),
+        (None, ("0.0.0.0/0",), False),
+    ],
+)
+def test_whether_a_tunnel_would_carry_itself(host: str | None, routes: tuple[str, ...], answer: bool) -> None:
+    endpoint = Endpoint(host, 51820) if host else None
+    tunnel = Tunnel("wg0", peers=(Peer("hub", endpoint=endpoint),), routes=routes)
+    assert carries_itself(tunnel) is answer
