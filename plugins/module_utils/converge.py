@@ -88,8 +88,6 @@ def converge(module: AnsibleModule, backend: Backend, assume: Callable[[Tunnel],
         result = converged(module.params, backend, module.check_mode, module._diff, assume)
     except (TunnelError, DeviceError) as error:
         module.fail_json(msg=str(error))
-    for warning in backend.warnings():
-        module.warn(warning)
     module.exit_json(**result)
 
 
@@ -134,11 +132,26 @@ def converged(
         key = target.public_key if check_mode else backend.public_key()
         result["public_key"] = key or KNOWN_AFTER_APPLY
         result["ansible_facts"] = {public_key_fact(target.name): result["public_key"]}
+    warnings = [*_advice(wanted), *backend.warnings()] if target else backend.warnings()
+    if warnings:
+        result["warnings"] = warnings
     result["peers"] = [
         {"name": peer.name, "public_key": peer.public_key, **live.get(str(peer.public_key), NEVER)}
         for peer in (applied.peers if applied else ())
     ]
     return result
+
+
+def _advice(wanted: Tunnel) -> list[str]:
+    """What works today, and not for long."""
+    silent = [peer.name for peer in wanted.peers if peer.endpoint and not peer.keepalive]
+    if wanted.open_port or not silent:
+        return []
+    advice = (
+        f"peers: {', '.join(silent)} cannot reach this device once it has been silent for half a minute, if there is a "
+        "NAT on the way: give persistent_keepalive 25, or open_port where this device is dialled itself"
+    )
+    return [advice]
 
 
 NEVER: dict[str, Any] = {"endpoint": None, "handshake_age": None, "received": 0, "sent": 0}

@@ -40,8 +40,8 @@ class Plan(NamedTuple):
     """Everything that one apply script does.
 
     `sums`: of the files that were read, which must not have changed. `peers`: what `wg setconf` must be able to take
-    before anything is committed. `close`: take the others' right to read the file with the keys. `wait`: ``up``,
-    ``gone`` or nothing.
+    before anything is committed. `close`: take the others' right to read the file with the keys. `watch`: commands
+    about cron. `wait`: ``up``, ``gone`` or nothing.
     """
 
     name: str
@@ -53,6 +53,7 @@ class Plan(NamedTuple):
     close: bool
     notes: Sequence[str]
     steps: Sequence[Step]
+    watch: Sequence[str]
     wait: str
     reload_firewall: bool
 
@@ -86,7 +87,7 @@ uci -q -X show network | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
 /^network\\./ && name[3] == "" { own = $0 ~ "=wireguard_" n "$" || name[2] == n; show = 1 }
 /^network\\./ && name[3] != "" && own { show = 1 }
-/^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask)$/ { show = 1 }
+/^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask|description|endpoint_host)$/ { show = 1 }
 /^network\\./ && name[3] == "private_key" { if (own) print key "=hidden"; show = 0 }
 show { print }'
 part firewall
@@ -111,6 +112,10 @@ for v in 4 6; do
 done
 part routes
 for v in 4 6; do echo $v; ip -$v route show 2>/dev/null; done
+part watch
+[ ! -x /usr/bin/wireguard_watchdog ] || echo here
+pidof crond >/dev/null && /etc/init.d/cron enabled && echo running
+grep -s wireguard_watchdog /etc/crontabs/root
 part notes
 cat $d/$n.notes 2>/dev/null
 part client
@@ -200,6 +205,7 @@ def _body(plan: Plan) -> list[str]:
     for step in plan.steps:
         command, failed = f"{shlex.join(step.command)} >$d/$n.err 2>&1", f"fail {shlex.quote(step.text)}"
         text.append(_fed(command, failed, step.stdin) if step.stdin else f"{command} || {failed}")
+    text += [f"{{ {command}; }} >$d/$n.err 2>&1 || fail cron" for command in plan.watch]
     text += [_WAIT[plan.wait]] if plan.wait else []
     text += [_FIREWALL] if plan.reload_firewall else []
     text += [_CAME_UP] if plan.wait == "up" else []
@@ -264,6 +270,7 @@ _REASONS = {
     "commit": "`uci commit` did not work. It said: {said}. Is the router's flash full?",
     "up": "{name} is configured, but does not come up within {seconds} s. The router says: {said}. "
     "`logread | grep netifd` there tells more",
+    "cron": "cron could not be told to look up endpoints again. It said: {said}. The next run goes on from here",
     "gone": "{name} is not configured any more, but did not go within {seconds} s. Restart the router's network",
     "fw4": "`fw4 check` refuses the firewall, so the firewall's configuration was put back. It said: {said}",
     "firewall": "`/etc/init.d/firewall reload` did not work. It said: {said}",
