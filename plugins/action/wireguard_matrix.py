@@ -52,6 +52,6 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         return {**result, "failed": True, "msg": f"{many} ways do not hold:\n{wrapped(verdict.problems)}"}
 
     def _results(self, network: Network, names: Sequence[str], hostvars: Mapping[str, Any]) -> dict[str, Any]:
-        """By node, what `wireguard_ping` returned there; a host that is skipped, lost or not in this run has nothing."""
+        """By node, what `wireguard_ping` returned there; a host that is skipped or not in this run has nothing."""
         found = ((node, hostvars[node].get(name)) for node in network.nodes if node in hostvars for name in names)
         return {node: result["sites"] for node, result in found if result and "sites" in result}
