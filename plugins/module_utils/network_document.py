@@ -20,7 +20,7 @@ relay:                           # name of the network
       routes: []                 # further prefixes that it sends to the hub
       forward_to: []             # interfaces or prefixes it forwards to; default: its networks
       masquerade: []             # source prefixes that it hides behind its own address
-      keepalive: 25              # seconds; default 25 where it cannot be dialled, else off
+      keepalive: 25              # seconds; default 25 where it cannot be dialled, and towards a name; else off
       public_key: …              # of a device that this inventory does not manage
       preshared_key: …           # for its link to the hub
 """
@@ -290,9 +290,9 @@ def _network_mistakes(network: Network) -> Iterable[str]:
         (prefix_order(prefix), prefix) for prefix in [*network.prefixes, *(prefix for prefix, owner in owned)]
     )
     for node in nodes:
-        host = node.endpoint.host if node.endpoint else ""
-        if ":" not in host and not host.replace(".", "").isdigit():
+        if node.endpoint is None or node.endpoint.is_name:
             continue
+        host = node.endpoint.host
         index = bisect.bisect_right(routed, (prefix_order(host), "~"))
         if index and covers(routed[index - 1][1], host):
             yield (
