@@ -383,3 +383,16 @@ def test_no_key_is_in_the_list_of_processes_nor_in_an_answer(owner: Owner, spoke
     assert not any(secret in seen[0] for secret in (private, key(102), key(103)))
     assert private not in str(owner.answers)
     assert router.sh(f"grep -rlsF {private} /etc /tmp; true") == "/etc/config/network\n"
+
+
+def test_a_check_leaves_out_what_the_task_before_announced(owner: Owner, spoke: Result) -> None:
+    keyless = {**spoke, "peers": [{**spoke["peers"][0], "public_key": None}, spoke["peers"][1]]}
+    first = owner.run(check=True, **keyless)
+    assert first["waiting_for_key"] == ["sofia"]
+    later = owner.run(check=True, **spoke, waited_for=["sofia"])
+    assert later["commands"]
+    assert not set(first["commands"]) & set(later["commands"])
+    assert owner.run(**keyless)["commands"] == first["commands"]
+    added = {command for command in owner.run(**spoke)["commands"] if "sofia" in command and "uci" in command}
+    assert added <= set(later["commands"])
+    assert later["diff"]["after"].count("sofia") == 1 + later["diff"]["before"].count("sofia")
