@@ -103,7 +103,7 @@ exit 0
 """
 
 # Of the sections of others only what is needed: they hold passwords. A value may go over several lines.
-_READ = """
+_SECTIONS = """
 part missing
 for tool in uci ubus wg ip awk md5sum; do command -v $tool >/dev/null || echo $tool; done
 part sums
@@ -126,6 +126,9 @@ part key
 key=$(uci -q get network.$n.private_key)
 case $key in '' | generate) ;; *) echo "$key" | wg pubkey 2>/dev/null || echo bad ;; esac
 key=
+"""
+
+LIVE = """
 part status
 ubus -S call network.interface.$n status 2>/dev/null
 part wg
@@ -147,6 +150,8 @@ cat $d/$n.notes 2>/dev/null
 part client
 echo "$SSH_CONNECTION"
 """
+
+_READ = _SECTIONS + LIVE
 
 _APPLY = """
 limit={limit}
@@ -271,6 +276,14 @@ _END = "END_OF_INPUT"  # no line of ours reads like it
 _WAIT = {
     # It mostly takes less than a second, and not every busybox sleeps for less.
     "up": """i=-20
+until ubus -S call network.interface.$n status 2>/dev/null | grep -q '"up":true'; do
+    i=$((i + 1))
+    [ $i -lt $limit ] || break
+    [ $i -lt 0 ] || sleep 1
+done""",
+    # Up means that the peer has answered there, which nobody can promise.
+    "answer": """i=-20
+uci -q get network.$n.config >/dev/null || fail instance
 until ubus -S call network.interface.$n status 2>/dev/null | grep -q '"up":true'; do
     i=$((i + 1))
     [ $i -lt $limit ] || break
