@@ -9,7 +9,6 @@ the firewall follow; then the notes go. So the script may end anywhere, and the 
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Mapping, NamedTuple
@@ -23,8 +22,9 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
     Live,
     Route,
     Step,
-    best_way,
     carries_itself,
+    check_routes,
+    client_of,
     is_set_up,
     live_changes,
     parse_live,
@@ -41,7 +41,6 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch impor
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, merge, parse_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
-    prefix_order,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
 
@@ -121,11 +120,7 @@ class OpenWrtBackend:
 
     def commands(self, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
         plan = self._plan_present(target) if target else self._plan_absent()
-        texts = _texts(plan)
-        # One script does it all: it is sent when the last of them has its turn.
-        sending = partial(self._apply, plan)
-        waiting = [Command(text, _with_the_last) for text in texts[:-1]]
-        return waiting + [Command(text, sending) for text in texts[-1:]]
+        return shell.commands(plan, partial(self._apply, plan))
 
     def _plan_present(self, target: Tunnel) -> shell.Plan:
         state, name = self._read, self._name
@@ -150,10 +145,10 @@ class OpenWrtBackend:
             name=name,
             sums=state.sums,
             lines=[*lines, *rules],
-            new_key=new_key,
+            key=f"network.{name}.private_key" if new_key else "",
             packages=packages,
             peers=probe if changes.steps else "",
-            close=not state.closed,
+            close="" if state.closed else "/etc/config/network",
             notes=[*changes.notes, *(["firewall"] if reload else []), *(["watch"] if watch else [])],
             steps=changes.steps,
             watch=watch,
@@ -212,10 +207,10 @@ class OpenWrtBackend:
             name=self._name,
             sums=state.sums,
             lines=[*lines, *rules],
-            new_key=False,
+            key="",
             packages=[package for package, some in (("network", lines), ("firewall", rules)) if some],
             peers="",
-            close=False,
+            close="",
             notes=[*(["firewall"] if reload else []), *(["watch"] if watch else [])],
             steps=[Step(["ubus", "call", "network", "reload"])] if going else [],
             watch=watch,
@@ -238,39 +233,13 @@ class OpenWrtBackend:
 
     def _check(self, target: Tunnel) -> None:
         state = self._read
-        new = [route for route in target.routes or () if route not in state.live.routes]
-        others = [route for route in state.routes if route.device != self._name]
-        for prefix in new:
-            near = next((way for way in others if way.prefix == prefix and not way.gateway), None)
-            if near:
-                raise TunnelError(
-                    "routes",
-                    f"{prefix} is on {near.device} of this router already, which would lose it",
-                    "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
-                )
-            self._check_way_home(prefix)
+        check_routes(target, state.live, state.routes, state.client)
         hosts = [peer.endpoint.host for peer in target.peers if peer.endpoint]
         if hosts and carries_itself(target) and self._option("nohostroute") == "1":
             raise TunnelError(
                 "routes",
                 "they hold an endpoint, and `nohostroute` keeps OpenWrt from sending its packets around the tunnel",
                 f"`uci delete network.{self._name}.nohostroute`, or leave the endpoint's address out",
-            )
-
-    def _check_way_home(self, prefix: str) -> None:
-        """No new route may swallow this run's own connection."""
-        client = self._read.client
-        if not client or ipaddress.ip_address(client) not in ipaddress.ip_network(prefix):
-            return
-        present = best_way(self._read.routes, client)
-        if present is None or present.device == self._name:
-            return
-        length = prefix_order(prefix)[2]
-        if (prefix_order(present.prefix)[2], not present.gateway) < (length, True):
-            raise TunnelError(
-                "routes",
-                f"{prefix} holds {client}, from which this run is connected: it would cut itself off",
-                "leave that prefix out, or run the playbook from within the tunnel",
             )
 
     # What became of it
@@ -285,22 +254,6 @@ class OpenWrtBackend:
         return self._warnings
 
 
-def _with_the_last() -> None:
-    pass
-
-
-def _texts(plan: shell.Plan) -> list[str]:
-    """Every step as one would type it; without its secrets."""
-    texts = [f"uci {line.shown}" for line in plan.lines]
-    if plan.new_key:
-        texts.append(f"uci set network.{plan.name}.private_key=  # of `wg genkey`; it stays on the router")
-    texts += ["chmod 600 /etc/config/network"] if plan.close else []
-    texts += [f"uci commit {package}" for package in plan.packages]
-    texts += [step.text for step in plan.steps]
-    texts += plan.watch
-    return texts + (["/etc/init.d/firewall reload"] if plan.reload_firewall else [])
-
-
 def _check_router(parts: Mapping[str, str]) -> None:
     missing = parts["missing"].split()
     if "uci" in missing or "ubus" in missing:
@@ -311,16 +264,10 @@ def _check_router(parts: Mapping[str, str]) -> None:
             "wireguard-tools` (from OpenWrt 25.12 on: `apk update && apk add wireguard-tools`), then run "
             "`service network restart`"
         )
-    if parts["changes"]:
-        options = ", ".join(line.lstrip("-+|~@^") for line in parts["changes"].splitlines()[:5])
-        raise DeviceError(
-            f"this router has changes that nobody committed ({options}), which would go along: `uci commit` or "
-            "`uci revert` the packages network and firewall"
-        )
+    shell.refuse_pending(parts, shell.PACKAGES)
 
 
 def _state_of(parts: Mapping[str, str], name: str) -> State:
-    client = parts["client"].split()
     return State(
         sums=parts["sums"],
         closed=parts["mode"] == "------",
@@ -331,6 +278,6 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         routes=parse_routes(parts["routes"]),
         watch=parse_watch(parts["watch"]),
         notes=parts["notes"].splitlines(),
-        client=client[0].partition("%")[0] if client else None,
+        client=client_of(parts),
         now=int(parts["now"]),
     )

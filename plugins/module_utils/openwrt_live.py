@@ -25,6 +25,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network imp
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Secret,
+    TunnelError,
     covers,
     prefix_order,
     sorted_prefixes,
@@ -121,6 +122,12 @@ def parse_routes(text: str, device: str = "") -> list[Route]:
                 way = device or words[words.index("dev") + 1]
                 routes.append(Route(network, way, "via" in words))
     return routes
+
+
+def client_of(parts: Mapping[str, str]) -> str | None:
+    """The address from which this run is connected."""
+    words = parts["client"].split()
+    return words[0].partition("%")[0] if words else None
 
 
 # Deciding
@@ -232,3 +239,35 @@ def best_way(routes: Iterable[Route], host: str) -> Route | None:
     """The route that packets to an address take."""
     holding = [route for route in routes if covers(route.prefix, host)]
     return max(holding, key=lambda route: prefix_order(route.prefix)[2], default=None)
+
+
+# Refusing
+
+
+def check_routes(target: Tunnel, live: Live, routes: Iterable[Route], client: str | None) -> None:
+    """No new route may take the router's own network into the tunnel, or this run's own connection (TunnelError)."""
+    others = [route for route in routes if route.device != target.name]
+    for prefix in target.routes or ():
+        if prefix in live.routes:
+            continue
+        near = next((way for way in others if way.prefix == prefix and not way.gateway), None)
+        if near:
+            raise TunnelError(
+                "routes",
+                f"{prefix} is on {near.device} of this router already, which would lose it",
+                "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
+            )
+        if client and covers(prefix, client):
+            _check_way_home(prefix, target.name, best_way(routes, client), client)
+
+
+def _check_way_home(prefix: str, name: str, present: Route | None, client: str) -> None:
+    if present is None or present.device == name:
+        return
+    length = prefix_order(prefix)[2]
+    if (prefix_order(present.prefix)[2], not present.gateway) < (length, True):
+        raise TunnelError(
+            "routes",
+            f"{prefix} holds {client}, from which this run is connected: it would cut itself off",
+            "leave that prefix out, or run the playbook from within the tunnel",
+        )
