@@ -263,13 +263,24 @@ def _network_mistakes(network: Network) -> Iterable[str]:
             yield f"{where}.hub: {names} can both not be dialled: name a node with an endpoint as the hub between them"
     owned = [(prefix, node) for node in nodes for prefix in node.networks]
     yield from _overlaps(owned, {prefix: _reserved(network, prefix) for prefix in network.prefixes})
-    routed = sorted(
-        (prefix_order(prefix), prefix) for prefix in [*network.prefixes, *(prefix for prefix, owner in owned)]
-    )
+    yield from _endpoint_mistakes(network, [prefix for prefix, owner in owned])
+
+
+def _endpoint_mistakes(network: Network, owned: Sequence[str]) -> Iterable[str]:
+    """Addresses that are dialled through the tunnel which dialling them makes."""
+    nodes = list(network.nodes.values())
+    routed = sorted((prefix_order(prefix), prefix) for prefix in [*network.prefixes, *owned])
     for node in nodes:
         host = node.endpoint.host if node.endpoint else ""
         if ":" not in host and not host.replace(".", "").isdigit():
             continue
+        if node.name == network.hub:
+            taking = [(spoke, prefix) for spoke in nodes for prefix in spoke.routes if covers(prefix, host)]
+            for spoke, prefix in taking:
+                yield (
+                    f"{spoke.where}.routes: {prefix} holds {host}, under which {node.name} is dialled, so packets to "
+                    "it would go into the tunnel that they carry: narrow the prefix"
+                )
         index = bisect.bisect_right(routed, (prefix_order(host), "~"))
         if index and covers(routed[index - 1][1], host):
             yield (
