@@ -41,6 +41,7 @@ def both(hub: None) -> Iterator[dict[str, Any]]:
         yield BOTH
     finally:
         play().ok()
+        on("ingress", "ip", "route", "delete", "default", "via", "fd00:30::1")
         for host, (interface, address) in HOME.items():
             on(host, "ip", "address", "delete", address, "dev", interface)
 
