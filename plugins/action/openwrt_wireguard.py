@@ -38,8 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             result.update(converged(params, backend, self._task.check_mode, self._task.diff))
         except (TunnelError, DeviceError) as error:
             return {**result, "failed": True, "msg": str(error)}
-        warnings = backend.warnings()
-        return {**result, "warnings": warnings} if warnings else result
+        return result
 
     def _backend(self, params: dict[str, Any]) -> Backend:
         return OpenWrtBackend(params, self._execute)

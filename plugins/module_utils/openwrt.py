@@ -31,6 +31,13 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
     parse_routes,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, edits, parse
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch import (
+    Watch,
+    is_needed,
+    named,
+    parse_watch,
+    watch_steps,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, merge, parse_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
@@ -50,6 +57,7 @@ class State(NamedTuple):
     public_key: str | None
     live: Live
     routes: list[Route]
+    watch: Watch
     notes: list[str]
     client: str | None
     now: int
@@ -66,6 +74,7 @@ class OpenWrtBackend:
         self._name = str(params["name"])
         self._execute = execute
         self._state: State | None = None
+        self._warnings: list[str] = []
 
     # What is there
 
@@ -131,6 +140,7 @@ class OpenWrtBackend:
         # netifd's state tells the firewall which devices a zone has: one that was not up yet had none.
         reload = bool(rules) or "firewall" in state.notes or (state.firewall is not None and not state.live.up)
         packages = [package for package, some in (("network", lines or new_key), ("firewall", rules)) if some]
+        watch = self._plan_watch(target)
         return shell.Plan(
             name=name,
             sums=state.sums,
@@ -139,8 +149,9 @@ class OpenWrtBackend:
             packages=packages,
             peers=probe if changes.steps else "",
             close="" if state.closed else "/etc/config/network",
-            notes=[*changes.notes, *(["firewall"] if reload else [])],
+            notes=[*changes.notes, *(["firewall"] if reload else []), *(["watch"] if watch else [])],
             steps=changes.steps,
+            watch=watch,
             wait="up" if set_up else "",
             reload_firewall=reload,
         )
@@ -169,12 +180,29 @@ class OpenWrtBackend:
             return []
         return firewall.plan_firewall(state.firewall, state.network, target)
 
+    def _plan_watch(self, target: Tunnel | None) -> list[str]:
+        state = self._read
+        by_name = named(target.peers) if target else []
+        if by_name and not state.watch.here:
+            self._warnings.append(
+                f"this router has no wireguard_watchdog, so {by_name[0].endpoint} is looked up when {self._name} "
+                "comes up and never again: install wireguard-tools of your release"
+            )
+        still = [peer.name for peer in by_name if not peer.keepalive]
+        if still:
+            self._warnings.append(
+                f"peers: {', '.join(still)} is dialled by name, and OpenWrt only looks up names of peers with a "
+                "keepalive again: give it persistent_keepalive 25, or its address"
+            )
+        return watch_steps(state.watch, is_needed(state.network, self._name, target), "watch" in state.notes)
+
     def _plan_absent(self) -> shell.Plan:
         state = self._read
         lines = network.plan_gone(state.network, self._name)
         rules = firewall.plan_gone(state.firewall or {}, self._name)
         going = bool(lines) or state.live.known
         reload = bool(rules) or (state.firewall is not None and "firewall" in state.notes)
+        watch = self._plan_watch(None)
         return shell.Plan(
             name=self._name,
             sums=state.sums,
@@ -183,8 +211,9 @@ class OpenWrtBackend:
             packages=[package for package, some in (("network", lines), ("firewall", rules)) if some],
             peers="",
             close="",
-            notes=["firewall"] if reload else [],
+            notes=[*(["firewall"] if reload else []), *(["watch"] if watch else [])],
             steps=[Step(["ubus", "call", "network", "reload"])] if going else [],
+            watch=watch,
             wait="gone" if going else "",
             reload_firewall=reload,
         )
@@ -222,7 +251,7 @@ class OpenWrtBackend:
         return report(self._read.live.peers, self._read.now)
 
     def warnings(self) -> list[str]:
-        return []
+        return self._warnings
 
 
 def _check_router(parts: Mapping[str, str]) -> None:
@@ -247,6 +276,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         public_key=parts["key"] or None,
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
+        watch=parse_watch(parts["watch"]),
         notes=parts["notes"].splitlines(),
         client=client_of(parts),
         now=int(parts["now"]),

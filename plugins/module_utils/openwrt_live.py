@@ -148,14 +148,10 @@ def is_set_up(live: Live, target: Tunnel, public_key: str | None) -> bool:
 def carries_itself(target: Tunnel) -> bool:
     """Whether the tunnel's own packets would be routed into it, but for the host routes that netifd makes at set-up."""
     routes = target.routes or ()
-    hosts = [peer.endpoint.host for peer in target.peers if peer.endpoint]
-    return any(route.endswith("/0") for route in routes if hosts) or any(
-        _is_address(host) and covers(route, host) for host in hosts for route in routes
+    dialled = [peer.endpoint for peer in target.peers if peer.endpoint]
+    return any(route.endswith("/0") for route in routes if dialled) or any(
+        not endpoint.is_name and covers(route, endpoint.host) for endpoint in dialled for route in routes
     )
-
-
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 class Changes(NamedTuple):

@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     `sums`: of the files that were read, which must not have changed. `key`: the option that gets a new private key, if
     any. `peers`: what `wg setconf` must be able to take before anything is committed. `close`: a file with keys that
     others may read until now. `files`: commands that write what is not uci's, right before the commit, and `undo` takes
-    it back where the firewall refuses it. `wait`: a word of _WAIT, or nothing.
+    it back where the firewall refuses it. `watch`: commands about cron. `wait`: a word of _WAIT, or nothing.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Plan(NamedTuple):
     steps: Sequence[Step]
     wait: str
     reload_firewall: bool
+    watch: Sequence[str] = ()
     files: Sequence[Line] = ()
     undo: str = ":"
 
@@ -69,7 +70,7 @@ def commands(plan: Plan, send: Callable[[], object]) -> list[Command]:
     texts += [f"chmod 600 {plan.close}"] if plan.close else []
     texts += [line.shown for line in plan.files]
     texts += [f"uci commit {package}" for package in plan.packages]
-    texts += [step.text for step in plan.steps]
+    texts += [*(step.text for step in plan.steps), *plan.watch]
     texts += ["/etc/init.d/firewall reload"] if plan.reload_firewall else []
     return [Command(text, _with_the_last) for text in texts[:-1]] + [Command(text, send) for text in texts[-1:]]
 
@@ -117,7 +118,7 @@ uci -q -X show network | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
 /^network\\./ && name[3] == "" { own = $0 ~ "=wireguard_" n "$" || name[2] == n; show = 1 }
 /^network\\./ && name[3] != "" && own { show = 1 }
-/^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask)$/ { show = 1 }
+/^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask|description|endpoint_host)$/ { show = 1 }
 /^network\\./ && name[3] == "private_key" { if (own) print key "=hidden"; show = 0 }
 show { print }'
 part firewall
@@ -145,6 +146,10 @@ for v in 4 6; do
 done
 part routes
 for v in 4 6; do echo $v; ip -$v route show 2>/dev/null; done
+part watch
+[ ! -x /usr/bin/wireguard_watchdog ] || echo here
+pidof crond >/dev/null && /etc/init.d/cron enabled && echo running
+grep -s wireguard_watchdog /etc/crontabs/root
 part notes
 cat $d/$n.notes 2>/dev/null
 part client
@@ -255,6 +260,7 @@ def _body(plan: Plan) -> list[str]:
     for step in plan.steps:
         command, failed = f"{shlex.join(step.command)} >$d/$n.err 2>&1", f"fail {shlex.quote(step.text)}"
         text.append(fed(command, failed, step.stdin) if step.stdin else f"{command} || {failed}")
+    text += [f"{{ {command}; }} >$d/$n.err 2>&1 || fail cron" for command in plan.watch]
     text += [_WAIT[plan.wait]] if plan.wait else []
     text += [_FIREWALL.replace("UNDO", plan.undo)] if plan.reload_firewall else []
     text += [_CAME_UP] if plan.wait == "up" else []
@@ -326,6 +332,7 @@ _REASONS = {
     "commit": "`uci commit` did not work. It said: {said}. Is the router's flash full?",
     "up": "{name} is configured, but does not come up within {seconds} s. The router says: {said}. "
     "`logread | grep netifd` there tells more",
+    "cron": "cron could not be told to look up endpoints again. It said: {said}. The next run goes on from here",
     "gone": "{name} is not configured any more, but did not go within {seconds} s. Restart the router's network",
     "fw4": "`fw4 check` refuses the firewall, so the firewall's configuration was put back. It said: {said}",
     "firewall": "`/etc/init.d/firewall reload` did not work. It said: {said}",

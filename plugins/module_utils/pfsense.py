@@ -10,23 +10,24 @@ A file in /var/run tells the next run of one that was cut short.
 
 from __future__ import annotations
 
-import ipaddress
 import os
+import signal
 import time
 from dataclasses import replace
 from functools import partial
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_assume import assumed
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import (
     AUTO,
     Firewall,
     addresses_of,
     live_peer,
-    live_prefixes,
     number,
     peer_of,
-    prefixes_of,
+    running_peer,
+    wanted_peers,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_php import answer, script
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import (
@@ -35,6 +36,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import
     remove_tunnel,
     summary,
 )
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_refuse import check_free, check_way_in
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_rules import plan_nat, plan_rules
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import (
     Options,
@@ -44,11 +46,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import
     plan_routing,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Tunnel, in_order, merge, parse_tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import (
-    TunnelError,
-    covers,
-    sorted_prefixes,
-)
+from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, sorted_prefixes
 
 PHP = "/usr/local/bin/php"
 _SEARCH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
@@ -110,13 +108,18 @@ class PfSenseBackend:
             raise DeviceError(f"pfSense's configuration has version {version}. Update to pfSense CE 2.7.1 or later")
         firewall = self._firewall = Firewall(dump, asked, description)
         bare = self._bare(firewall)
-        if self._params["state"] != "present":
-            if bare is None:
-                return None
-            return self._with_site(bare, self._site(None))
-        goal = merge(bare, wanted, self._params["purge"], self.route_foreign).target
-        self._check(firewall, goal)
+        goal = None
+        if self._params["state"] == "present":
+            goal = merge(bare, wanted, self._params["purge"], self.route_foreign).target
+            check_free(firewall, goal)
+        check_way_in(firewall, bare, goal, (os.environ.get("SSH_CONNECTION") or "").split(" ")[0].partition("%")[0])
         return bare and self._with_site(bare, self._site(goal))
+
+    def assume(self, tunnel: Tunnel) -> None:
+        """Take a tunnel for what is there, in check mode: as if it had been written and made to run."""
+        site = self._site(tunnel)
+        dump = assumed(self.firewall, [*plan_tunnel(self.firewall, tunnel), *site.edits])
+        self._firewall = Firewall(dump, self.firewall.name, self.firewall.descr[len(MARKER) :])
 
     @property
     def firewall(self) -> Firewall:
@@ -126,6 +129,10 @@ class PfSenseBackend:
 
     def _ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
         path = os.environ.get("PATH", "")
+        if os.geteuid():
+            raise DeviceError("only root may change pfSense. Set ansible_user to root or admin in the inventory")
+        # A connection that is cut shall not end this half way: what is begun is finished, or taken back.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         try:
             status, out, _problem = self._run(
                 [PHP],
@@ -181,37 +188,6 @@ class PfSenseBackend:
             open_port=bool(of("open_port")),
         )
 
-    # Refusing
-
-    def _check(self, firewall: Firewall, goal: Tunnel) -> None:
-        for tunnel in firewall.others:
-            if goal.listen_port and number(tunnel.get("listenport")) == goal.listen_port:
-                raise TunnelError(
-                    "listen_port", f"{goal.listen_port} is {tunnel.get('name')}'s already", "choose another port"
-                )
-        if number(firewall.name[len("tun_wg") :]) > 32767:
-            raise TunnelError("name", f"{firewall.name} is beyond tun_wg32767", "choose a smaller number")
-        into = [*(goal.routes or ()), *(str(ipaddress.ip_interface(a).network) for a in goal.addresses)]
-        client = (os.environ.get("SSH_CONNECTION") or "").split(" ")[0].partition("%")[0]
-        precious = {peer.endpoint.host: f"the endpoint of {peer.name}" for peer in goal.peers if peer.endpoint}
-        if client:
-            precious[client] = "the address from which Ansible is connected"
-        present = {str(item.get("network")) for item in firewall.owned(firewall.dump["routes"])}
-        nearer = [*firewall.networks()]
-        for host, what in precious.items():
-            taking = [prefix for prefix in into if _holds(prefix, host) and prefix not in present]
-            # A network of the firewall's own within the route is not affected by it.
-            if taking and not any(_holds(network, host) and covers(taking[0], network) for network in nearer):
-                if host == client and any(_holds(str(ipaddress.ip_interface(a).network), host) for a in self._here()):
-                    continue
-                raise TunnelError(
-                    "routes", f"{taking[0]} holds {host}, {what}: its packets would go into the tunnel", "leave it out"
-                )
-
-    def _here(self) -> Sequence[str]:
-        """The addresses that the tunnel has now: who is connected through it stays so."""
-        return addresses_of(self.firewall.interfaces.get(self.firewall.assigned or "", {}))
-
     # Writing
 
     def _site(self, target: Tunnel | None) -> Site:
@@ -240,7 +216,7 @@ class PfSenseBackend:
         edits = plan_tunnel(firewall, target) if target else remove_tunnel(firewall)
         redo = firewall.unfinished
         broken = redo or self._is_broken(target)
-        sync = "all" if target is None or not firewall.live or redo else "peers"
+        sync = "peers" if target and firewall.live and firewall.live["up"] and not redo else "all"
         if not edits and not broken:
             sync = "none"
         package = _phase(edits, sync=sync)
@@ -267,13 +243,10 @@ class PfSenseBackend:
         live = firewall.live
         if target is None or firewall.tunnel is None:
             return live is not None
-        if live is None or not firewall.dump["service"]:
+        if live is None or not live["up"] or not firewall.dump["service"]:
             return True
-        enabled = [item for item in firewall.peers if item.get("enabled") == "yes"]
-        configured = {str(item.get("publickey")): prefixes_of(item.get("allowedips")) for item in enabled}
-        running = {key: live_prefixes(peer) for key, peer in live["peers"].items()}
-        port = str(firewall.tunnel.get("listenport"))
-        return configured != running or str(live["listen_port"]) != port
+        running = {key: running_peer(peer) for key, peer in live["peers"].items()}
+        return running != wanted_peers(firewall) or str(live["listen_port"]) != str(firewall.tunnel.get("listenport"))
 
     def _send(self, last: bool) -> None:
         """Hand everything over in one PHP process."""
@@ -305,6 +278,13 @@ class PfSenseBackend:
         return {key: live_peer(peer, now) for key, peer in live["peers"].items()} if live else {}
 
     def warnings(self) -> list[str]:
+        interface = self.firewall.interfaces.get(self.firewall.assigned or "", {})
+        if self._params["state"] == "present" and interface.get("gateway"):
+            warning = (
+                f"{interface.get('descr')} has an upstream gateway, so pfSense takes the tunnel for another WAN and "
+                "translates what enters it. If it is none, choose None in Interfaces > Assignments"
+            )
+            return [warning]
         return []
 
 
@@ -332,13 +312,6 @@ def _texts(firewall: Firewall, phase: Mapping[str, Any], edits: Sequence[Edit]) 
     if phase["filter"]:
         texts.append("filter_configure()")
     return texts
-
-
-def _holds(prefix: str, host: str) -> bool:
-    try:
-        return covers(prefix, host)
-    except ValueError:
-        return False  # a host name: nobody knows its address before it is asked
 
 
 def _plain(text: str, argument: str) -> str:

@@ -13,7 +13,7 @@ import contextlib
 import ipaddress
 import re
 import zlib
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Tuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
@@ -58,7 +58,7 @@ class Firewall:
 
     @property
     def live(self) -> Mapping[str, Any] | None:
-        """The running interface: public_key, listen_port, peers by public key."""
+        """The running interface: up, public_key, listen_port, peers by public key."""
         found = self.dump["live"].get(self.name)
         return found if isinstance(found, Mapping) else None
 
@@ -159,9 +159,29 @@ def number(value: Any) -> int:
     return int(text) if re.fullmatch(r"[0-9]{1,15}", text) else 0
 
 
-def live_prefixes(peer: Item) -> tuple[str, ...]:
-    text = str(peer.get("allowed_ips", "")).replace("(none)", "")
-    return sorted_prefixes(str(ipaddress.ip_network(prefix)) for prefix in text.split(",") if prefix)
+Running = Tuple[Tuple[str, ...], bool, int]
+"""Of a peer that runs: allowed IPs, whether it has a preshared key, keepalive in seconds."""
+
+
+def wanted_peers(firewall: Firewall) -> dict[str, Running]:
+    """How the configured peers run, by public key. An allowed IP that two of them have is the last one's."""
+    enabled = [item for item in firewall.peers if item.get("enabled") == "yes"]
+    owner = {prefix: item for item in enabled for prefix in prefixes_of(item.get("allowedips"))}
+    return {
+        str(item.get("publickey")): (
+            tuple(prefix for prefix in prefixes_of(item.get("allowedips")) if owner[prefix] is item),
+            bool(item.get("presharedkey")),
+            number(item.get("persistentkeepalive")),
+        )
+        for item in enabled
+    }
+
+
+def running_peer(peer: Item) -> Running:
+    """The same of a peer as `wg show dump` has it."""
+    text = str(peer["allowed_ips"]).replace("(none)", "")
+    prefixes = sorted_prefixes(str(ipaddress.ip_network(prefix)) for prefix in text.split(",") if prefix)
+    return prefixes, peer["preshared_key"] != "(none)", number(peer["keepalive"])
 
 
 def live_peer(peer: Item, now: int) -> dict[str, Any]:

@@ -112,7 +112,6 @@ function hf_read($name) {
         'nat_mode' => config_get_path('nat/outbound/mode', 'automatic'),
         'nat_rules' => hf_list('nat/outbound/rule'),
         'live' => (object) hf_live(),
-        'up' => $name != '' && hf_is_up($name),
     ];
 }
 
@@ -133,11 +132,12 @@ function hf_live() {
     foreach ($lines as $line) {
         $fields = explode("\t", $line);
         if (count($fields) == 5) {
-            $live[$fields[0]] = ['public_key' => $fields[2], 'listen_port' => $fields[3], 'peers' => []];
+            $live[$fields[0]] = ['up' => hf_is_up($fields[0]), 'public_key' => $fields[2],
+                'listen_port' => $fields[3], 'peers' => []];
         } elseif (count($fields) == 9) {
             $live[$fields[0]]['peers'][$fields[1]] = ['preshared_key' => $fields[2], 'endpoint' => $fields[3],
                 'allowed_ips' => $fields[4], 'handshake' => (int) $fields[5], 'received' => (int) $fields[6],
-                'sent' => (int) $fields[7]];
+                'sent' => (int) $fields[7], 'keepalive' => $fields[8]];
         }
     }
     foreach ($live as $name => $interface) {

@@ -182,37 +182,45 @@ function hf_check($name) {
         }
         return;
     }
-    if (!hf_is_up($name)) {
+    if (!$live[$name]['up']) {
         throw new Exception("{$name} is down");
     }
     if ($live[$name]['listen_port'] != $tunnel['listenport']) {
         throw new Exception("{$name} does not listen on {$tunnel['listenport']}, which may be in use");
     }
-    $running = (array) $live[$name]['peers'];
-    foreach (hf_list('installedpackages/wireguard/peers/item') as $peer) {
-        if (($peer['tun'] ?? '') != $name || ($peer['enabled'] ?? '') != 'yes') {
-            continue;
+    $wanted = hf_wanted_peers($name);
+    $running = array_map('hf_live_prefixes', (array) $live[$name]['peers']);
+    foreach ($wanted + $running as $key => $prefixes) {
+        if (($wanted[$key] ?? null) != ($running[$key] ?? null)) {
+            throw new Exception(isset($wanted[$key]) ? "{$name} does not run with the peer {$key} as it was written"
+                : "{$name} still runs with the peer {$key}");
         }
-        $key = $peer['publickey'];
-        if (!isset($running[$key]) || hf_prefixes($peer) != hf_live_prefixes($running[$key])) {
-            throw new Exception("{$name} does not run with the peer {$key} as it was written");
-        }
-        unset($running[$key]);
-    }
-    if ($running) {
-        throw new Exception("{$name} still runs with the peer " . array_key_first($running));
     }
 }
 
-function hf_prefixes($peer) {
-    $rows = is_array($peer['allowedips'] ?? '') ? ($peer['allowedips']['row'] ?? []) : [];
-    return hf_sorted(array_map(fn($row) => "{$row['address']}/{$row['mask']}", is_array($rows) ? $rows : []));
+/** Allowed IPs by public key, sorted; one that two peers have is the last one's, as wg(8) has it. */
+function hf_wanted_peers($name) {
+    $wanted = $owner = [];
+    foreach (hf_list('installedpackages/wireguard/peers/item') as $peer) {
+        if (($peer['tun'] ?? '') == $name && ($peer['enabled'] ?? '') == 'yes') {
+            $wanted[$peer['publickey']] = [];
+            $rows = is_array($peer['allowedips'] ?? '') ? ($peer['allowedips']['row'] ?? []) : [];
+            foreach (is_array($rows) ? $rows : [] as $row) {
+                $owner[gen_subnet($row['address'], $row['mask']) . "/{$row['mask']}"] = $peer['publickey'];
+            }
+        }
+    }
+    foreach ($owner as $prefix => $key) {
+        $wanted[$key][] = $prefix;
+    }
+    return array_map('hf_sorted', $wanted);
 }
 
 function hf_live_prefixes($peer) {
     return $peer['allowed_ips'] == '(none)' ? [] : hf_sorted(explode(',', $peer['allowed_ips']));
 }
 
+/** In a spelling of one's own, since IPv6 has several. */
 function hf_sorted($prefixes) {
     $found = [];
     foreach ($prefixes as $prefix) {

@@ -21,7 +21,11 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config impo
     rows,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer, Tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED, TunnelError
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    KNOWN_AFTER_APPLY,
+    REDACTED,
+    TunnelError,
+)
 
 PACKAGE = "installedpackages/wireguard"
 TUNNELS, PEERS = f"{PACKAGE}/tunnels/item", f"{PACKAGE}/peers/item"
@@ -122,32 +126,32 @@ def plan_tunnel(firewall: Firewall, target: Tunnel) -> list[Edit]:
 
 def _plan_peers(firewall: Firewall, target: Tunnel) -> list[Edit]:
     """An item is paired by its public key, and only then by its name, so none ever takes a key that another has."""
-    items = {str(item.get("publickey")): item for item in firewall.peers}
-    if len(items) < len(firewall.peers):
+    keys = [str(item.get("publickey")) for item in firewall.peers if item.get("publickey") != KNOWN_AFTER_APPLY]
+    if len(set(keys)) < len(keys):
         raise TunnelError(
             "peers", f"{firewall.name} has two peers with the same public key", "remove one of them in VPN > WireGuard"
         )
     ours = [peer for peer in target.peers if peer.ours]
     kept = {peer.public_key for peer in target.peers if not peer.ours}
-    pairs = {peer.name: key for peer in ours for key in [str(peer.public_key)] if key in items}
-    taken = set(pairs.values())
-    named = {peer_of(item).identity: key for key, item in items.items() if key not in taken}
+    items = {str(item.get("publickey")): item for item in firewall.peers if item.get("publickey") in keys}
+    pairs = {peer.name: items[str(peer.public_key)] for peer in ours if peer.public_key in items}
+    taken = {id(item) for item in pairs.values()}
+    named = {peer_of(item).identity: item for item in firewall.peers if id(item) not in taken}
     for peer in ours:
         if peer.name not in pairs and peer.identity in named:
             pairs[peer.name] = named[peer.identity]
-    taken = set(pairs.values())
+    taken = {id(item) for item in pairs.values()}
     edits: list[Edit] = []
-    for key, item in items.items():
-        if key not in taken and key not in kept:
-            edits += _peer_change(firewall, key, item, None)
+    for item in firewall.peers:
+        if id(item) not in taken and item.get("publickey") not in kept:
+            edits += _peer_change(firewall, item, None)
     for peer in ours:
-        key = pairs.get(peer.name, str(peer.public_key))
-        edits += _peer_change(firewall, key, items.get(key) if peer.name in pairs else None, peer)
+        edits += _peer_change(firewall, pairs.get(peer.name), peer)
     return edits
 
 
-def _peer_change(firewall: Firewall, key: str, item: Item | None, peer: Peer | None) -> list[Edit]:
-    find = {"tun": firewall.name, "publickey": key}
+def _peer_change(firewall: Firewall, item: Item | None, peer: Peer | None) -> list[Edit]:
+    find = {"tun": firewall.name, "publickey": str(item["publickey"] if item else peer and peer.public_key)}
     if peer is None:
         return change(PEERS, find, item, None, f"peer {peer_of(item or {}).name}")
     before = None if item is None else _peer_view(item)
@@ -184,7 +188,7 @@ def remove_tunnel(firewall: Firewall) -> list[Edit]:
     """The peers, whosever they are, and the tunnel."""
     edits: list[Edit] = []
     for item in firewall.peers:
-        edits += _peer_change(firewall, str(item.get("publickey")), item, None)
+        edits += _peer_change(firewall, item, None)
     find = {"name": firewall.name}
     return edits + change(TUNNELS, find, firewall.tunnel, None, f"tunnel {firewall.name}", check="tunnel")
 

@@ -12,7 +12,7 @@ import ipaddress
 import re
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import Firewall, Item
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import AUTO, Firewall, Item
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import DEFAULT_MTU, Edit, change, setting
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
@@ -24,6 +24,9 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 
 GATEWAYS, ROUTES = "gateways/gateway_item", "staticroutes/route"
 _FAMILY = {4: "inet", 6: "inet6"}
+# What an interface has instead of an address where its provider hands one out, and with it a gateway that pfSense names
+# after the interface and this.
+_HANDED = {4: ("dhcp", "pppoe", "l2tp", "pptp", "ppp"), 6: ("dhcp6", "slaac", "6rd", "6to4")}
 # What names of pf itself an interface may not have; those of its own kind end with a number.
 _RESERVED = re.compile(
     r"all|any|anchor|antispoof|block|drop|icmp6?|in|inet6?|interface|label|lan|log|match|nat|no|on|out|pass|port|proto"
@@ -65,7 +68,8 @@ def plan_interface(firewall: Firewall, target: Tunnel, options: Options) -> list
         "if": firewall.name,
         "enable": "",
         "mtu": mtu,
-        "mss": mtu,  # pfSense takes off the headers itself
+        # pfSense takes off the headers itself. Another value is somebody's choice.
+        "mss": mtu if item is None or item.get("mss") in (None, "", item.get("mtu")) else item["mss"],
         **dict.fromkeys(("ipaddr", "subnet", "ipaddrv6", "subnetv6")),
     }
     for address in target.addresses:
@@ -258,19 +262,23 @@ def _default_gateway(firewall: Firewall, version: int) -> str:
     address, chosen = ("ipaddrv6", "gatewayv6") if version == 6 else ("ipaddr", "gateway")
     family = [item for item in firewall.dump["gateways"] if item.get("ipprotocol") == _FAMILY[version]]
     others = [str(item.get("name")) for item in family if item not in firewall.owned(family)]
-    given = [str(item.get(chosen)) for item in firewall.interfaces.values() if item.get(chosen) in others]
-    # pfSense names the gateways that a provider hands out after the interface.
-    kinds = {"dhcp": "_DHCP", "dhcp6": "_DHCP6", "pppoe": "_PPPOE"}
+    interfaces = {key: item for key, item in firewall.interfaces.items() if not str(item.get("if")).startswith(AUTO)}
+    given = [str(item.get(chosen)) for item in interfaces.values() if item.get(chosen) in others]
     handed = [
-        (str(item.get("descr") or key).upper() + kinds[str(item.get(address))], key)
-        for key, item in firewall.interfaces.items()
-        if item.get(address) in kinds and "enable" in item
+        str(item.get("descr") or key).upper() + "_" + str(item.get(address)).upper()
+        for key, item in interfaces.items()
+        if item.get(address) in _HANDED[version] and "enable" in item
     ]
-    found = list(dict.fromkeys(given + [name for name, _key in handed]))
+    found = list(dict.fromkeys(given + handed))
     if len(found) == 1:
         return found[0]
-    strange = [key for key, item in firewall.interfaces.items() if item.get(address) in ("slaac", "6rd", "6to4")]
-    if not found and not strange and not others and version == 6:
+    # A tunnel interface without an address of its own gets a gateway, too.
+    tunnels = [
+        key
+        for key, item in interfaces.items()
+        if re.match("gif|gre|ovpn|ipsec", str(item.get("if"))) and "enable" in item and not item.get(address)
+    ]
+    if not found and not tunnels and not others and version == 6:
         return "-"
     raise TunnelError(
         "routes",

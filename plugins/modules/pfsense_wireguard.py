@@ -185,7 +185,8 @@ PFSENSE_ARGUMENTS = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec={**TUNNEL_ARGUMENTS, **PFSENSE_ARGUMENTS}, supports_check_mode=True)
-    converge(module, PfSenseBackend(module.params, module.run_command))
+    backend = PfSenseBackend(module.params, module.run_command)
+    converge(module, backend, backend.assume)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,11 @@ def router(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Router]:
         yield router
 
 
+@pytest.fixture(scope="session")
+def own() -> Callable[[Router], Owner]:
+    return Owner
+
+
 @pytest.fixture
 def owner(router: Router) -> Owner:
     return Owner(router)
