@@ -27,16 +27,16 @@ class Hub:
 
     public_key: str
 
-    def greets(self, spoke: str) -> None:
+    def greets(self, spoke: str, prefixes: str = "10.3.2.5/32,192.168.0.0/24") -> None:
         """Take a spoke in."""
-        words = f"peer {spoke} preshared-key {SECRET} allowed-ips 10.3.2.5/32,192.168.0.0/24"
+        words = f"peer {spoke} preshared-key {SECRET} allowed-ips {prefixes}"
         on("visitor", "wg", "set", "hub0", *words.split())
 
-    def play(self, *words: str) -> str:
-        """What the playbook prints, which must succeed."""
+    def play(self, *words: str, playbook: str = "site.yml") -> str:
+        """What a playbook of this folder prints, which must succeed."""
         given = ["-e", f"hub_public_key={self.public_key}", "-e", f"hub_preshared_key={SECRET}"]
         command = ["ansible-playbook", "-i", INVENTORY, "-vvv", *given, *words]
-        done = attempt("controller", *command, "tests/integration/openwrt/site.yml", timeout=180)
+        done = attempt("controller", *command, f"tests/integration/openwrt/{playbook}", timeout=180)
         assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
         return done.stdout + done.stderr
 
@@ -56,6 +56,7 @@ def hub() -> Iterator[Hub]:
         ip address add 10.0.10.1/24 dev hub0
         ip link set up dev hub0
         ip route add 192.168.0.0/24 dev hub0
+        ip route add 192.168.8.0/24 dev hub0
         wg show hub0 public-key"""
     yield Hub(on("visitor", "bash", "-c", script).strip())
     attempt("visitor", "ip", "link", "del", "hub0")
