@@ -1,14 +1,22 @@
 # Copyright (c) 2026, homelab.fabric contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The whole of the module: OpenWrt has no Python, so it runs here and sends shell scripts over the connection."""
+"""The whole of the module: OpenWrt has no Python, so it runs here and sends shell scripts over the connection.
+
+The modules of firmware that is made of OpenWrt build on it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, DeviceError, converged
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import (
+    TUNNEL_ARGUMENTS,
+    Backend,
+    DeviceError,
+    converged,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError
@@ -20,17 +28,20 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     _supports_check_mode = True
     _supports_async = False
     TRANSFERS_FILES = False
+    arguments: ClassVar[dict[str, Any]] = TUNNEL_ARGUMENTS
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _spec, params = self.validate_argument_spec(TUNNEL_ARGUMENTS)
-        backend = OpenWrtBackend(params, self._execute)
+        _spec, params = self.validate_argument_spec(self.arguments)
+        backend = self._backend(params)
         try:
             result.update(converged(params, backend, self._task.check_mode, self._task.diff))
         except (TunnelError, DeviceError) as error:
             return {**result, "failed": True, "msg": str(error)}
-        warnings = backend.warnings()
-        return {**result, "warnings": warnings} if warnings else result
+        return result
+
+    def _backend(self, params: dict[str, Any]) -> Backend:
+        return OpenWrtBackend(params, self._execute)
 
     def _execute(self, script: str) -> Answer:
         """By standard input: an argument would stand in the router's list of processes, and in -vvv's output."""

@@ -89,6 +89,13 @@ options:
     description: Remove the peers that somebody else put on this interface.
     type: bool
     default: false
+  waited_for:
+    description:
+      - For check mode, the RV(waiting_for_key) of an earlier task with the same interface and the same arguments.
+      - What that task announced is taken as done, so this one lists what a real run adds at this point. A real run
+        does not look at it.
+    type: list
+    elements: str
 attributes:
   check_mode:
     support: full

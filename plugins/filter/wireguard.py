@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Node, TopologyError, read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.picture import draw
-from ansible_collections.homelab.fabric.plugins.module_utils.topology import in_document, plan
+from ansible_collections.homelab.fabric.plugins.module_utils.topology import in_document, tunnels_of
 from ansible_collections.homelab.fabric.plugins.module_utils.values import public_key_fact, sorted_prefixes
 
 
@@ -47,12 +48,11 @@ def wireguard_tunnel(
         return known.get("ansible_facts", {}).get(fact) or known.get(fact) or in_document(other)
 
     try:
-        tunnel = plan(networks, key_of)[name][node]
-        # Only pfSense wants a next hop; reading the document once more is for it alone.
-        next_hops = networks[name]["nodes"][node].get("device") == "pfsense"
-        nodes = next(n.nodes for n in read_networks(networks) if n.name == name) if next_hops else {}
+        document = next(document for document in read_networks(networks) if document.name == name)
     except TopologyError as error:
         raise AnsibleFilterError(str(error)) from error
+    # Looking into hostvars costs far more than a plan, so only the keys of this node's own peers are looked up.
+    tunnel, nodes = tunnels_of(document)[node], document.nodes
     return {
         "name": tunnel.name,
         "addresses": list(tunnel.addresses),
@@ -61,7 +61,7 @@ def wireguard_tunnel(
         "peers": [
             {
                 "name": peer.name,
-                "public_key": peer.public_key,
+                "public_key": key_of(nodes[peer.name]),
                 "preshared_key": peer.preshared_key.reveal() if peer.preshared_key else None,
                 "endpoint": str(peer.endpoint) if peer.endpoint else None,
                 "allowed_ips": list(peer.allowed_ips),
@@ -72,7 +72,7 @@ def wireguard_tunnel(
         "gateways": {
             peer.name: [address.partition("/")[0] for address in nodes[peer.name].addresses]
             for peer in tunnel.peers
-            if peer.name in nodes
+            if nodes[node].device == "pfsense"  # it alone wants a next hop
         },
         "forward_to": list(tunnel.forward_to),
         "masquerade": list(tunnel.masquerade),
@@ -103,6 +103,27 @@ def wireguard_hub(networks: Mapping[str, Any], node: str, network: str = "") -> 
     }
 
 
+def wireguard_sites(
+    networks: Mapping[str, Any], node: str, hostvars: Mapping[str, Any], network: str = ""
+) -> dict[str, str]:
+    """An address at every other site, by the names of their nodes, that a packet from `node` can be sent to."""
+    name = wireguard_network(networks, node, network)
+    try:
+        document = next(document for document in read_networks(networks) if document.name == name)
+    except TopologyError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+    def probe(other: Node) -> str:
+        given = hostvars[other.name].get("site_to_site_probe") if other.name in hostvars else None
+        if given:
+            return str(given)
+        # Mostly the router itself, which answers without anybody's help.
+        behind = ipaddress.ip_network(other.networks[0]) if other.networks else None
+        return str(behind[min(1, behind.num_addresses - 1)]) if behind else other.hosts[0].partition("/")[0]
+
+    return {other.name: probe(other) for other in document.nodes.values() if other.name != node}
+
+
 def wireguard_picture(networks: Mapping[str, Any], network: str) -> str:
     """The network as an SVG document."""
     if network not in networks:
@@ -121,5 +142,6 @@ class FilterModule:
             "wireguard_hub": wireguard_hub,
             "wireguard_network": wireguard_network,
             "wireguard_picture": wireguard_picture,
+            "wireguard_sites": wireguard_sites,
             "wireguard_tunnel": wireguard_tunnel,
         }

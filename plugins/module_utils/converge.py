@@ -40,6 +40,7 @@ TUNNEL_ARGUMENTS: dict[str, Any] = {
     "masquerade": {"type": "list", "elements": "str", "default": []},
     "open_port": {"type": "bool", "default": False},
     "purge": {"type": "bool", "default": False},
+    "waited_for": {"type": "list", "elements": "str"},
 }
 
 
@@ -81,15 +82,12 @@ class Backend(Protocol):
 def converge(module: AnsibleModule, backend: Backend, assume: Callable[[Tunnel], None] | None = None) -> None:
     """Bring the device to the module's arguments and exit the module; a TunnelError or DeviceError is its failure.
 
-    `assume` has the backend take a tunnel for what is there: in check mode, what the task before only announced. The
-    module then has an argument `waited_for`, with the peers that this task left out.
+    `assume` has the backend take a tunnel for what is there: in check mode, what the task before only announced.
     """
     try:
         result = converged(module.params, backend, module.check_mode, module._diff, assume)
     except (TunnelError, DeviceError) as error:
         module.fail_json(msg=str(error))
-    for warning in backend.warnings():
-        module.warn(warning)
     module.exit_json(**result)
 
 
@@ -100,29 +98,37 @@ def converged(
     with_diff: bool,
     assume: Callable[[Tunnel], None] | None = None,
 ) -> dict[str, Any]:
-    """Bring the device to the arguments; the module's result. Raises TunnelError or DeviceError."""
+    """Bring the device to the arguments; the module's result. Raises TunnelError or DeviceError.
+
+    Without `assume`, what the task before announced in check mode is left out of the commands.
+    """
     wanted = parse_tunnel(params, backend.device)
     if not check_mode:
         # What another play only announced in check mode is as unknown as what it never said.
         known = [replace(p, public_key=None) if p.public_key == KNOWN_AFTER_APPLY else p for p in wanted.peers]
         wanted = replace(wanted, peers=tuple(known))
-    current = backend.read()
-    if assume and check_mode and params["state"] == "present" and params["waited_for"] is not None:
+    current = before = backend.read()
+    said: set[str] = set()
+    if check_mode and params["state"] == "present" and params.get("waited_for") is not None:
         announced = replace(wanted, peers=tuple(p for p in wanted.peers if p.name not in params["waited_for"]))
-        current, _waiting = merge(current, announced, params["purge"], backend.route_foreign)
-        assume(current)
+        before, _waiting = merge(current, announced, params["purge"], backend.route_foreign)
+        if assume:
+            assume(before)
+            current = before
+        else:
+            said = {command.text for command in backend.commands(current, before)}
     target: Tunnel | None = None
     waiting: list[str] = []
     if params["state"] == "present":
         target, waiting = merge(current, wanted, params["purge"], backend.route_foreign)
-    commands = backend.commands(current, target)
+    commands = [command for command in backend.commands(current, target) if command.text not in said]
     result: dict[str, Any] = {
         "changed": bool(commands),
         "commands": [command.text for command in commands],
         "waiting_for_key": waiting,
     }
     if with_diff:
-        result["diff"] = {"before": describe(current), "after": describe(target)}
+        result["diff"] = {"before": describe(before), "after": describe(target)}
         header = f"{wanted.name} ({backend.device})"
         result["diff"].update(before_header=header, after_header=header)
     if commands and not check_mode:
@@ -134,11 +140,26 @@ def converged(
         key = target.public_key if check_mode else backend.public_key()
         result["public_key"] = key or KNOWN_AFTER_APPLY
         result["ansible_facts"] = {public_key_fact(target.name): result["public_key"]}
+    warnings = [*_advice(wanted), *backend.warnings()] if target else backend.warnings()
+    if warnings:
+        result["warnings"] = warnings
     result["peers"] = [
         {"name": peer.name, "public_key": peer.public_key, **live.get(str(peer.public_key), NEVER)}
         for peer in (applied.peers if applied else ())
     ]
     return result
+
+
+def _advice(wanted: Tunnel) -> list[str]:
+    """What works today, and not for long."""
+    silent = [peer.name for peer in wanted.peers if peer.endpoint and not peer.keepalive]
+    if wanted.open_port or not silent:
+        return []
+    advice = (
+        f"peers: {', '.join(silent)} cannot reach this device once it has been silent for half a minute, if there is a "
+        "NAT on the way: give persistent_keepalive 25, or open_port where this device is dialled itself"
+    )
+    return [advice]
 
 
 NEVER: dict[str, Any] = {"endpoint": None, "handshake_age": None, "received": 0, "sent": 0}

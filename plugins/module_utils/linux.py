@@ -10,16 +10,24 @@ interface follows; then the notes go. So each step may be the last one, and the 
 
 from __future__ import annotations
 
-import ipaddress
 import shlex
 from dataclasses import replace
-from typing import Any, Callable, Collection, Iterable, NamedTuple, Sequence
+from typing import Any, Callable, Collection, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils import wg_quick
+from ansible_collections.homelab.fabric.plugins.module_utils import (
+    client_expiry,
+    linux_endpoints,
+    linux_expiry,
+    wg_quick,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.client_access import access_of
 from ansible_collections.homelab.fabric.plugins.module_utils.client_register import Register, parse_registers
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
-from ansible_collections.homelab.fabric.plugins.module_utils.linux_expiry import ExpiryTimer
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_checks import (
+    check_default_route,
+    check_room,
+    check_way_home,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_file import (
     routing_table,
     summary,
@@ -46,16 +54,14 @@ from ansible_collections.homelab.fabric.plugins.module_utils.linux_live import (
     Step,
     assumed_link,
     live_change,
-    wanted_routes,
 )
+from ansible_collections.homelab.fabric.plugins.module_utils.linux_timer import Timer
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
     Secret,
     TunnelError,
-    covers,
     parse_key,
-    prefix_order,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import report
 from ansible_collections.homelab.fabric.plugins.module_utils.wg_quick import WgQuickFile
@@ -89,7 +95,8 @@ class LinuxBackend:
         self.register_file = self.host.path(f"{CLIENTS}/register.json")
         self.registers: dict[str, Register] = {}
         self.clients = Register()
-        self.timer = ExpiryTimer(self.host, name)
+        self.expiry = Timer(self.host, f"{name}.expiry", client_expiry.unit_name(name))
+        self.endpoints = Timer(self.host, f"{name}.endpoints", linux_endpoints.unit_name(name))
         self.state = State(None, None, None)
         self._assumed: Firewall | None = None
         self._warnings: list[str] = []
@@ -122,6 +129,7 @@ class LinuxBackend:
         file = file if file.private_key else file.with_private_key(Secret(KNOWN_AFTER_APPLY))
         link = assumed_link(file, tunnel, self.state.link)
         self.state = State(file, link, nft_script(firewall) if firewall.forwards else None)
+        self.endpoints.assume(self._endpoints(tunnel))
         self._assumed = firewall
 
     def _is_over(self, peer: Peer) -> bool:
@@ -165,9 +173,9 @@ class LinuxBackend:
         if not self.check_mode:
             self._check_ready(target, firewall)
         if state.file is None or routing_table(state.file) is not None:
-            self._check_default_route(target)
-            self._check_way_home(target)
-        self._check_room(target)
+            check_default_route(target, self.conf)
+            check_way_home(self.host, target)
+        check_room(self.host, state.file, state.link, target)
         if state.file and state.file.value("SaveConfig"):
             self._warnings.append(f"SaveConfig is removed from {self.conf}: it would overwrite the file at every stop")
         if state.file and state.link and state.link.private_key:
@@ -183,77 +191,6 @@ class LinuxBackend:
             raise TunnelError(
                 "peers", f"the public key of {', '.join(unknown)} is not known", "run the play of that device first"
             )
-
-    def _check_room(self, target: Tunnel) -> None:
-        """What is new must not be on this host already: wg-quick would take the interface down again at its start."""
-        file, link = self.state.file, self.state.link
-        port = target.listen_port
-        if port and (link is None or link.listen_port != port) and not self.host.port_is_free(port):
-            raise TunnelError(
-                "listen_port",
-                f"UDP port {port} is in use on this host already",
-                "`ss -ulnp` or `wg show` tells by whom: give another port, or end that",
-            )
-        table = routing_table(file)
-        networks = [
-            str(ipaddress.ip_interface(address).network)
-            for address in target.addresses
-            if (link is None or address not in link.addresses) and not ipaddress.ip_interface(address).is_link_local
-        ]
-        routes = [route for route in wanted_routes(file, target) if link is None or route not in link.routes]
-        for argument, prefixes, where in (("addresses", networks, "main"), ("routes", routes, table)):
-            elsewhere = self.host.routes_elsewhere(self.name, where) if prefixes and where else {}
-            for prefix in prefixes:
-                if prefix in elsewhere:
-                    raise TunnelError(
-                        argument,
-                        f"{prefix} is on {elsewhere[prefix]} of this host already",
-                        "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
-                    )
-
-    def _check_default_route(self, target: Tunnel) -> None:
-        """wg-quick routes a /0 by rules and marks, at start only; what is not done live is refused."""
-        for peer in target.peers:
-            if peer.ours and any(prefix.endswith("/0") for prefix in peer.allowed_ips):
-                raise TunnelError(
-                    "peers",
-                    f"{peer.name} has a default route in its allowed_ips, which would take all traffic of this host",
-                    f"list the networks behind it, or set `Table = off` in {self.conf} and route it yourself",
-                )
-
-    def _check_way_home(self, target: Tunnel) -> None:
-        """No route may swallow this run's own connection, nor the packets of the tunnel itself."""
-        networks = [str(ipaddress.ip_interface(address).network) for address in target.addresses]
-        prefixes = [*(target.routes or ()), *networks]
-        client = self.host.ssh_client()
-        taken = self._taken(client, prefixes) if client else None
-        if taken and taken[1] != self.name:
-            raise TunnelError(
-                "routes",
-                f"{taken[0]} holds {client}, from which this run is connected: it would cut itself off",
-                "leave that prefix out, or run the playbook from within the tunnel",
-            )
-        for peer in target.peers:
-            taken = self._taken(peer.endpoint.host, prefixes) if peer.ours and peer.endpoint else None
-            if taken:
-                raise TunnelError(
-                    "peers",
-                    f"{taken[0]} holds {peer.name}'s own endpoint {peer.endpoint}: no packet would get there",
-                    "leave the endpoint's address out of the allowed_ips, or dial another address",
-                )
-
-    def _taken(self, address: str, prefixes: Iterable[str]) -> tuple[str, str] | None:
-        """The longest of the prefixes that packets to an address would follow, and the device they take now."""
-        try:
-            holding = [prefix for prefix in prefixes if covers(prefix, address)]
-        except ValueError:
-            return None  # a host name: nobody knows its address before it is asked
-        way = self.host.way_to(address) if holding else None
-        if not way:
-            return None
-        longest = max(holding, key=lambda prefix: prefix_order(prefix)[2])
-        captured = way[0] == self.name or prefix_order(longest)[2] >= way[1]
-        return (longest, way[0]) if captured else None
 
     def _start(self, target: Tunnel, firewall: Firewall) -> list[Command]:
         """For an interface that is not there: wg-quick does the rest."""
@@ -303,7 +240,9 @@ class LinuxBackend:
             steps += self._close(self.nft_file, 0o600)
         if script is None and self._had_firewall():
             steps += self._clear_rules(identities(iptables_rules(firewall))) + self._clear_table(firewall)
-        steps += self.timer.install(self.clients)
+        expiry = linux_expiry.texts(self.name, self.clients, self.expiry.script)
+        endpoints = self._endpoints(target)
+        steps += self.expiry.install(expiry) + self.endpoints.install(endpoints)
         file = self._wanted_file(target, firewall, notes)
         if file != self.state.file:
             steps.append(self._write_conf(file, summary(self.state.file, file)))
@@ -311,10 +250,14 @@ class LinuxBackend:
             steps += self._close(self.conf, 0o600)
         if script is None and self.state.script is not None:
             steps.append(self._remove(self.nft_file))
-        return steps + self.timer.remove(self.clients)
+        steps += [] if expiry else self.expiry.remove()
+        return steps + ([] if endpoints else self.endpoints.remove())
+
+    def _endpoints(self, target: Tunnel) -> dict[str, str]:
+        return linux_endpoints.texts(target, self.host.folder, self.endpoints.script)
 
     def _wanted_file(self, target: Tunnel, firewall: Firewall, notes: Sequence[str]) -> WgQuickFile:
-        own = hooks(firewall, self.nft_file) + self.timer.hooks(self.clients)
+        own = hooks(firewall, self.nft_file) + linux_expiry.hooks(self.clients, self.expiry.script)
         return wanted_file(self.state.file, target, own, notes)
 
     def _close(self, path: str, mode: int) -> list[Command]:
@@ -404,7 +347,7 @@ class LinuxBackend:
             steps.append(self._command(["ip", "link", "delete", "dev", self.name]))
         elif state.link and not unit.active:
             steps.append(self._command(["wg-quick", "down", self.name]))
-        steps += self.timer.remove(None)
+        steps += self.expiry.remove() + self.endpoints.remove()
         # The file goes last: as long as it is there, a run that was cut short is known to be unfinished.
         for path, there in ((self.nft_file, state.script), (self.conf, state.file)):
             if there is not None:

@@ -5,7 +5,7 @@
 
 relay:                           # name of the network
   prefix: 10.100.0.0/24          # or a list, with one prefix per IP version
-  hub: vps-relay                 # optional: everybody talks to it, and through it to each other
+  hub: vps-relay                 # optional: everybody talks to it, and through it to each other; several: [one, two]
   mtu: 1420                      # optional, one for all
   client_masquerade: true        # road warriors appear as their hub; false: the nodes get a route to them
   nodes:
@@ -16,10 +16,11 @@ relay:                           # name of the network
       endpoint: 203.0.113.10     # name or address under which others dial it; none: it cannot be dialled
       listen_port: 51820         # default 51820
       networks: []               # prefixes that lie behind it
+      hub: vps-relay             # which of several hubs it talks to; default the first one
       routes: []                 # further prefixes that it sends to the hub
       forward_to: []             # interfaces or prefixes it forwards to; default: its networks
       masquerade: []             # source prefixes that it hides behind its own address
-      keepalive: 25              # seconds; default 25 where it cannot be dialled, else off
+      keepalive: 25              # seconds; default 25 where it cannot be dialled, and towards a name; else off
       public_key: …              # of a device that this inventory does not manage
       preshared_key: …           # for its link to the hub
 """
@@ -65,6 +66,7 @@ _NODE_KEYS = (
     "endpoint",
     "listen_port",
     "networks",
+    "hub",
     "routes",
     "forward_to",
     "masquerade",
@@ -95,6 +97,7 @@ class Node:
     endpoint: Endpoint | None = None
     listen_port: int = DEFAULT_PORT
     networks: tuple[str, ...] = ()
+    hub: str | None = None
     routes: tuple[str, ...] = ()
     forward_to: tuple[str, ...] = ()
     masquerade: tuple[str, ...] = ()
@@ -120,10 +123,16 @@ class Network:
 
     name: str
     prefixes: tuple[str, ...] = ()
-    hub: str | None = None
+    hubs: tuple[str, ...] = ()
     mtu: int = DEFAULT_MTU
     client_masquerade: bool = True
     nodes: dict[str, Node] = field(default_factory=dict)
+
+    def hub_of(self, node: Node) -> Node | None:
+        """The hub that a spoke talks to; None for a hub, and where there is none."""
+        if not self.hubs or node.name in self.hubs:
+            return None
+        return self.nodes[node.hub or self.hubs[0]]
 
 
 def read_networks(networks: Mapping[str, Any]) -> list[Network]:
@@ -184,12 +193,18 @@ class _Reader:
             f"{where}.client_masquerade", raw.get("client_masquerade"), parse_boolean, True
         )
         network.nodes = {str(key): self.node(f"{where}.nodes.{key}", key, value) for key, value in raw["nodes"].items()}
-        network.hub = str(raw.get("hub") or "") or None
-        if network.hub is None:
+        network.hubs = tuple(dict.fromkeys(self.several(f"{where}.hub", raw.get("hub"), parse_name)))
+        if not network.hubs:
             dialled = [node.name for node in network.nodes.values() if node.endpoint]
-            network.hub = dialled[0] if len(dialled) == 1 else None
-        elif network.hub not in network.nodes:
-            self.mistakes.append(f"{where}.hub: {network.hub!r} is not among its nodes: name one of them")
+            network.hubs = tuple(dialled) if len(dialled) == 1 else ()
+        for hub in network.hubs:
+            if hub not in network.nodes:
+                self.mistakes.append(f"{where}.hub: {hub!r} is not among its nodes: name one of them")
+        for node in network.nodes.values():
+            if node.hub and node.name in network.hubs:
+                self.mistakes.append(f"{node.where}.hub: {node.name} is a hub itself: leave it out")
+            elif node.hub and node.hub not in network.hubs:
+                self.mistakes.append(f"{node.where}.hub: {node.hub!r} is no hub: name it at {where}.hub, too")
         return network
 
     def node(self, where: str, name: str, raw: Any) -> Node:
@@ -216,6 +231,7 @@ class _Reader:
         host = self.take(f"{where}.endpoint", raw.get("endpoint"), parse_host)
         node.endpoint = Endpoint(host, node.listen_port) if host else None
         node.networks = sorted_prefixes(self.several(f"{where}.networks", raw.get("networks"), parse_prefix))
+        node.hub = self.take(f"{where}.hub", raw.get("hub"), parse_name)
         node.routes = sorted_prefixes(self.several(f"{where}.routes", raw.get("routes"), parse_prefix))
         node.forward_to = self.several(f"{where}.forward_to", raw.get("forward_to"), parse_forward)
         node.masquerade = sorted_prefixes(self.several(f"{where}.masquerade", raw.get("masquerade"), parse_prefix))
@@ -244,18 +260,25 @@ def _network_mistakes(network: Network) -> Iterable[str]:
         for prefix in node.networks + node.routes:
             if prefix_order(prefix)[2] == 0:
                 yield f"{node.where}.networks: {prefix} would cut devices off from the Internet: name what it leads to"
-        if node.preshared_key and network.hub in (None, node.name):
+        talks_to_hub = network.hub_of(node) is not None
+        if node.preshared_key and not talks_to_hub:
             yield f"{node.where}.preshared_key: it belongs to a link with a hub: set it at the other node of the link"
-        if node.routes and network.hub in (None, node.name):
+        if node.routes and not talks_to_hub:
             yield f"{node.where}.routes: they are sent to the hub, and there is none: name one at {where}.hub"
-    hub = network.nodes.get(network.hub or "")
-    if hub:
-        for node in nodes:
-            if node is not hub and not (hub.endpoint or node.endpoint):
+    if network.hubs:
+        hubs = [network.nodes[name] for name in network.hubs]
+        links = [(network.hub_of(node), node) for node in nodes]
+        for hub, node in [*links, *itertools.combinations(hubs, 2)]:
+            if hub and not (hub.endpoint or node.endpoint):
                 yield (
                     f"{hub.where}.endpoint: neither {hub.name} nor {node.name} can be dialled: give the hub the "
                     "name or address under which the others reach it"
                 )
+        if len(hubs) > 1 and not network.client_masquerade:
+            yield (
+                f"{where}.client_masquerade: with several hubs the nodes cannot know to which one a road warrior is "
+                "connected: leave it on"
+            )
     else:
         silent = [node for node in nodes if not node.endpoint]
         if len(silent) > 1:
@@ -267,9 +290,9 @@ def _network_mistakes(network: Network) -> Iterable[str]:
         (prefix_order(prefix), prefix) for prefix in [*network.prefixes, *(prefix for prefix, owner in owned)]
     )
     for node in nodes:
-        host = node.endpoint.host if node.endpoint else ""
-        if ":" not in host and not host.replace(".", "").isdigit():
+        if node.endpoint is None or node.endpoint.is_name:
             continue
+        host = node.endpoint.host
         index = bisect.bisect_right(routed, (prefix_order(host), "~"))
         if index and covers(routed[index - 1][1], host):
             yield (

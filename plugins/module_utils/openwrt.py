@@ -9,7 +9,6 @@ the firewall follow; then the notes go. So the script may end anywhere, and the 
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Mapping, NamedTuple
@@ -23,18 +22,25 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
     Live,
     Route,
     Step,
-    best_way,
     carries_itself,
+    check_routes,
+    client_of,
     is_set_up,
     live_changes,
     parse_live,
     parse_routes,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, edits, parse
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch import (
+    Watch,
+    is_needed,
+    named,
+    parse_watch,
+    watch_steps,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, merge, parse_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
-    prefix_order,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
 
@@ -51,6 +57,7 @@ class State(NamedTuple):
     public_key: str | None
     live: Live
     routes: list[Route]
+    watch: Watch
     notes: list[str]
     client: str | None
     now: int
@@ -67,6 +74,7 @@ class OpenWrtBackend:
         self._name = str(params["name"])
         self._execute = execute
         self._state: State | None = None
+        self._warnings: list[str] = []
 
     # What is there
 
@@ -112,11 +120,7 @@ class OpenWrtBackend:
 
     def commands(self, current: Tunnel | None, target: Tunnel | None) -> list[Command]:
         plan = self._plan_present(target) if target else self._plan_absent()
-        texts = _texts(plan)
-        # One script does it all: it is sent when the last of them has its turn.
-        sending = partial(self._apply, plan)
-        waiting = [Command(text, _with_the_last) for text in texts[:-1]]
-        return waiting + [Command(text, sending) for text in texts[-1:]]
+        return shell.commands(plan, partial(self._apply, plan))
 
     def _plan_present(self, target: Tunnel) -> shell.Plan:
         state, name = self._read, self._name
@@ -136,16 +140,18 @@ class OpenWrtBackend:
         # netifd's state tells the firewall which devices a zone has: one that was not up yet had none.
         reload = bool(rules) or "firewall" in state.notes or (state.firewall is not None and not state.live.up)
         packages = [package for package, some in (("network", lines or new_key), ("firewall", rules)) if some]
+        watch = self._plan_watch(target)
         return shell.Plan(
             name=name,
             sums=state.sums,
             lines=[*lines, *rules],
-            new_key=new_key,
+            key=f"network.{name}.private_key" if new_key else "",
             packages=packages,
             peers=probe if changes.steps else "",
-            close=not state.closed,
-            notes=[*changes.notes, *(["firewall"] if reload else [])],
+            close="" if state.closed else "/etc/config/network",
+            notes=[*changes.notes, *(["firewall"] if reload else []), *(["watch"] if watch else [])],
             steps=changes.steps,
+            watch=watch,
             wait="up" if set_up else "",
             reload_firewall=reload,
         )
@@ -174,22 +180,40 @@ class OpenWrtBackend:
             return []
         return firewall.plan_firewall(state.firewall, state.network, target)
 
+    def _plan_watch(self, target: Tunnel | None) -> list[str]:
+        state = self._read
+        by_name = named(target.peers) if target else []
+        if by_name and not state.watch.here:
+            self._warnings.append(
+                f"this router has no wireguard_watchdog, so {by_name[0].endpoint} is looked up when {self._name} "
+                "comes up and never again: install wireguard-tools of your release"
+            )
+        still = [peer.name for peer in by_name if not peer.keepalive]
+        if still:
+            self._warnings.append(
+                f"peers: {', '.join(still)} is dialled by name, and OpenWrt only looks up names of peers with a "
+                "keepalive again: give it persistent_keepalive 25, or its address"
+            )
+        return watch_steps(state.watch, is_needed(state.network, self._name, target), "watch" in state.notes)
+
     def _plan_absent(self) -> shell.Plan:
         state = self._read
         lines = network.plan_gone(state.network, self._name)
         rules = firewall.plan_gone(state.firewall or {}, self._name)
         going = bool(lines) or state.live.known
         reload = bool(rules) or (state.firewall is not None and "firewall" in state.notes)
+        watch = self._plan_watch(None)
         return shell.Plan(
             name=self._name,
             sums=state.sums,
             lines=[*lines, *rules],
-            new_key=False,
+            key="",
             packages=[package for package, some in (("network", lines), ("firewall", rules)) if some],
             peers="",
-            close=False,
-            notes=["firewall"] if reload else [],
+            close="",
+            notes=[*(["firewall"] if reload else []), *(["watch"] if watch else [])],
             steps=[Step(["ubus", "call", "network", "reload"])] if going else [],
+            watch=watch,
             wait="gone" if going else "",
             reload_firewall=reload,
         )
@@ -209,39 +233,13 @@ class OpenWrtBackend:
 
     def _check(self, target: Tunnel) -> None:
         state = self._read
-        new = [route for route in target.routes or () if route not in state.live.routes]
-        others = [route for route in state.routes if route.device != self._name]
-        for prefix in new:
-            near = next((way for way in others if way.prefix == prefix and not way.gateway), None)
-            if near:
-                raise TunnelError(
-                    "routes",
-                    f"{prefix} is on {near.device} of this router already, which would lose it",
-                    "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
-                )
-            self._check_way_home(prefix)
+        check_routes(target, state.live, state.routes, state.client)
         hosts = [peer.endpoint.host for peer in target.peers if peer.endpoint]
         if hosts and carries_itself(target) and self._option("nohostroute") == "1":
             raise TunnelError(
                 "routes",
                 "they hold an endpoint, and `nohostroute` keeps OpenWrt from sending its packets around the tunnel",
                 f"`uci delete network.{self._name}.nohostroute`, or leave the endpoint's address out",
-            )
-
-    def _check_way_home(self, prefix: str) -> None:
-        """No new route may swallow this run's own connection."""
-        client = self._read.client
-        if not client or ipaddress.ip_address(client) not in ipaddress.ip_network(prefix):
-            return
-        present = best_way(self._read.routes, client)
-        if present is None or present.device == self._name:
-            return
-        length = prefix_order(prefix)[2]
-        if (prefix_order(present.prefix)[2], not present.gateway) < (length, True):
-            raise TunnelError(
-                "routes",
-                f"{prefix} holds {client}, from which this run is connected: it would cut itself off",
-                "leave that prefix out, or run the playbook from within the tunnel",
             )
 
     # What became of it
@@ -253,22 +251,7 @@ class OpenWrtBackend:
         return report(self._read.live.peers, self._read.now)
 
     def warnings(self) -> list[str]:
-        return []
-
-
-def _with_the_last() -> None:
-    pass
-
-
-def _texts(plan: shell.Plan) -> list[str]:
-    """Every step as one would type it; without its secrets."""
-    texts = [f"uci {line.shown}" for line in plan.lines]
-    if plan.new_key:
-        texts.append(f"uci set network.{plan.name}.private_key=  # of `wg genkey`; it stays on the router")
-    texts += ["chmod 600 /etc/config/network"] if plan.close else []
-    texts += [f"uci commit {package}" for package in plan.packages]
-    texts += [step.text for step in plan.steps]
-    return texts + (["/etc/init.d/firewall reload"] if plan.reload_firewall else [])
+        return self._warnings
 
 
 def _check_router(parts: Mapping[str, str]) -> None:
@@ -281,16 +264,10 @@ def _check_router(parts: Mapping[str, str]) -> None:
             "wireguard-tools` (from OpenWrt 25.12 on: `apk update && apk add wireguard-tools`), then run "
             "`service network restart`"
         )
-    if parts["changes"]:
-        options = ", ".join(line.lstrip("-+|~@^") for line in parts["changes"].splitlines()[:5])
-        raise DeviceError(
-            f"this router has changes that nobody committed ({options}), which would go along: `uci commit` or "
-            "`uci revert` the packages network and firewall"
-        )
+    shell.refuse_pending(parts, shell.PACKAGES)
 
 
 def _state_of(parts: Mapping[str, str], name: str) -> State:
-    client = parts["client"].split()
     return State(
         sums=parts["sums"],
         closed=parts["mode"] == "------",
@@ -299,7 +276,8 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         public_key=parts["key"] or None,
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
+        watch=parse_watch(parts["watch"]),
         notes=parts["notes"].splitlines(),
-        client=client[0].partition("%")[0] if client else None,
+        client=client_of(parts),
         now=int(parts["now"]),
     )

@@ -63,10 +63,15 @@ def policy_of(sections: Sections, network: Sections, name: str, goal: Iterable[s
 
 def plan_firewall(sections: Sections, network: Sections, target: Tunnel) -> list[Line]:
     """The lines that make, change and remove our sections."""
-    own = {section.id: section for section in _own(sections, target.name)}
+    return plan_sections(sections, target.name, _wanted(sections, network, target))
+
+
+def plan_sections(sections: Sections, name: str, several: Iterable[Wanted]) -> list[Line]:
+    """The lines for these sections and against all others of ours."""
+    own = {section.id: section for section in _own(sections, name)}
     lines: list[Line] = []
-    for wanted in _wanted(sections, network, target):
-        identity = own_id(wanted.kind, target.name)
+    for wanted in several:
+        identity = own_id(wanted.kind, name)
         there = own.pop(identity, None)
         if there and there.type != wanted.type:
             lines.append(delete(FIREWALL, there))
@@ -85,8 +90,6 @@ def _own(sections: Sections, name: str) -> list[Section]:
 
 def _wanted(sections: Sections, network: Sections, target: Tunnel) -> list[Wanted]:
     name = target.name
-    if target.open_port and not target.listen_port:
-        raise TunnelError("open_port", "the port is not known", "set listen_port, usually 51820")
     v6 = [prefix for prefix in target.masquerade if ":" in prefix]
     if v6:
         raise TunnelError("masquerade", f"{v6[0]} is an IPv6 prefix", "route it instead: OpenWrt hides IPv4 only")
@@ -95,9 +98,7 @@ def _wanted(sections: Sections, network: Sections, target: Tunnel) -> list[Wante
     )
     zone = foreign.get("name") if foreign else _zone_name(sections, name)
     wanted = [] if foreign else [_zone(name, zone), _ping(name, zone)]
-    if target.open_port:
-        # Whoever dials comes through whichever zone leads to the Internet today.
-        wanted.append(_rule("port", name, {"src": "*", "proto": "udp", "dest_port": str(target.listen_port)}))
+    wanted += open_port(target)
     for version in ("4", "6"):
         near = tuple(item for item in target.forward_to if _is_prefix(item) and (":" in item) == (version == "6"))
         if near:
@@ -112,6 +113,16 @@ def _wanted(sections: Sections, network: Sections, target: Tunnel) -> list[Wante
         options = {"src": "*", "src_ip": prefix, "dest_ip": f"!{prefix}", "proto": "all", "target": "MASQUERADE"}
         wanted.append(Wanted(f"nat{index}", "nat", {"name": f"{MARKER}{name} nat", **options}))
     return wanted
+
+
+def open_port(target: Tunnel) -> list[Wanted]:
+    """The rule that lets others dial, if they may."""
+    if not target.open_port:
+        return []
+    if not target.listen_port:
+        raise TunnelError("open_port", "the port is not known", "set listen_port, usually 51820")
+    # Whoever dials comes through whichever zone leads to the Internet today.
+    return [_rule("port", target.name, {"src": "*", "proto": "udp", "dest_port": str(target.listen_port)})]
 
 
 def _zone(name: str, zone: str) -> Wanted:

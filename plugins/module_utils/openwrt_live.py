@@ -25,6 +25,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network imp
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Secret,
+    TunnelError,
     covers,
     prefix_order,
     sorted_prefixes,
@@ -123,6 +124,12 @@ def parse_routes(text: str, device: str = "") -> list[Route]:
     return routes
 
 
+def client_of(parts: Mapping[str, str]) -> str | None:
+    """The address from which this run is connected."""
+    words = parts["client"].split()
+    return words[0].partition("%")[0] if words else None
+
+
 # Deciding
 
 
@@ -141,14 +148,10 @@ def is_set_up(live: Live, target: Tunnel, public_key: str | None) -> bool:
 def carries_itself(target: Tunnel) -> bool:
     """Whether the tunnel's own packets would be routed into it, but for the host routes that netifd makes at set-up."""
     routes = target.routes or ()
-    hosts = [peer.endpoint.host for peer in target.peers if peer.endpoint]
-    return any(route.endswith("/0") for route in routes if hosts) or any(
-        _is_address(host) and covers(route, host) for host in hosts for route in routes
+    dialled = [peer.endpoint for peer in target.peers if peer.endpoint]
+    return any(route.endswith("/0") for route in routes if dialled) or any(
+        not endpoint.is_name and covers(route, endpoint.host) for endpoint in dialled for route in routes
     )
-
-
-def _is_address(host: str) -> bool:
-    return ":" in host or host.replace(".", "").isdigit()
 
 
 class Changes(NamedTuple):
@@ -236,3 +239,35 @@ def best_way(routes: Iterable[Route], host: str) -> Route | None:
     """The route that packets to an address take."""
     holding = [route for route in routes if covers(route.prefix, host)]
     return max(holding, key=lambda route: prefix_order(route.prefix)[2], default=None)
+
+
+# Refusing
+
+
+def check_routes(target: Tunnel, live: Live, routes: Iterable[Route], client: str | None) -> None:
+    """No new route may take the router's own network into the tunnel, or this run's own connection (TunnelError)."""
+    others = [route for route in routes if route.device != target.name]
+    for prefix in target.routes or ():
+        if prefix in live.routes:
+            continue
+        near = next((way for way in others if way.prefix == prefix and not way.gateway), None)
+        if near:
+            raise TunnelError(
+                "routes",
+                f"{prefix} is on {near.device} of this router already, which would lose it",
+                "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
+            )
+        if client and covers(prefix, client):
+            _check_way_home(prefix, target.name, best_way(routes, client), client)
+
+
+def _check_way_home(prefix: str, name: str, present: Route | None, client: str) -> None:
+    if present is None or present.device == name:
+        return
+    length = prefix_order(prefix)[2]
+    if (prefix_order(present.prefix)[2], not present.gateway) < (length, True):
+        raise TunnelError(
+            "routes",
+            f"{prefix} holds {client}, from which this run is connected: it would cut itself off",
+            "leave that prefix out, or run the playbook from within the tunnel",
+        )

@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import Step
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import redact
@@ -22,6 +22,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.wg import redact
 FOLDER = "/var/run/homelab.fabric"  # on the router, in memory: gone with the live state that it tells of
 PROBE = "fabric_probe"  # a WireGuard interface that lives for the moment in which it tries a configuration
 UP_TIMEOUT = 20  # seconds to wait for an interface to come up, or to go
+PACKAGES = ("network", "firewall")  # that the module writes
 
 
 class Answer(NamedTuple):
@@ -39,22 +40,53 @@ Execute = Callable[[str], Answer]
 class Plan(NamedTuple):
     """Everything that one apply script does.
 
-    `sums`: of the files that were read, which must not have changed. `peers`: what `wg setconf` must be able to take
-    before anything is committed. `close`: take the others' right to read the file with the keys. `wait`: ``up``,
-    ``gone`` or nothing.
+    `sums`: of the files that were read, which must not have changed. `key`: the option that gets a new private key, if
+    any. `peers`: what `wg setconf` must be able to take before anything is committed. `close`: a file with keys that
+    others may read until now. `files`: commands that write what is not uci's, right before the commit, and `undo` takes
+    it back where the firewall refuses it. `watch`: commands about cron. `wait`: a word of _WAIT, or nothing.
     """
 
     name: str
     sums: str
     lines: Sequence[Line]
-    new_key: bool
+    key: str
     packages: Sequence[str]
     peers: str
-    close: bool
+    close: str
     notes: Sequence[str]
     steps: Sequence[Step]
     wait: str
     reload_firewall: bool
+    watch: Sequence[str] = ()
+    files: Sequence[Line] = ()
+    undo: str = ":"
+
+
+def commands(plan: Plan, send: Callable[[], object]) -> list[Command]:
+    """Every step as one would type it, without its secrets. `send` runs them all, when the last has its turn."""
+    texts = [f"uci {line.shown}" for line in plan.lines]
+    if plan.key:
+        texts.append(f"uci set {plan.key}=  # of `wg genkey`; it stays on the router")
+    texts += [f"chmod 600 {plan.close}"] if plan.close else []
+    texts += [line.shown for line in plan.files]
+    texts += [f"uci commit {package}" for package in plan.packages]
+    texts += [*(step.text for step in plan.steps), *plan.watch]
+    texts += ["/etc/init.d/firewall reload"] if plan.reload_firewall else []
+    return [Command(text, _with_the_last) for text in texts[:-1]] + [Command(text, send) for text in texts[-1:]]
+
+
+def _with_the_last() -> None:
+    pass
+
+
+def refuse_pending(parts: Mapping[str, str], packages: Sequence[str]) -> None:
+    """Raises DeviceError for changes that somebody made with `uci` and did not commit."""
+    if parts["changes"]:
+        options = ", ".join(line.lstrip("-+|~@^") for line in parts["changes"].splitlines()[:5])
+        raise DeviceError(
+            f"this router has changes that nobody committed ({options}), which would go along: `uci commit` or "
+            f"`uci revert` the packages {' and '.join(packages)}"
+        )
 
 
 # The whole is one group, so that a script of which only a part arrives does nothing. PIPE and HUP: the connection may
@@ -72,7 +104,7 @@ exit 0
 """
 
 # Of the sections of others only what is needed: they hold passwords. A value may go over several lines.
-_READ = """
+_SECTIONS = """
 part missing
 for tool in uci ubus wg ip awk md5sum; do command -v $tool >/dev/null || echo $tool; done
 part sums
@@ -86,7 +118,7 @@ uci -q -X show network | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
 /^network\\./ && name[3] == "" { own = $0 ~ "=wireguard_" n "$" || name[2] == n; show = 1 }
 /^network\\./ && name[3] != "" && own { show = 1 }
-/^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask)$/ { show = 1 }
+/^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask|description|endpoint_host)$/ { show = 1 }
 /^network\\./ && name[3] == "private_key" { if (own) print key "=hidden"; show = 0 }
 show { print }'
 part firewall
@@ -95,6 +127,9 @@ part key
 key=$(uci -q get network.$n.private_key)
 case $key in '' | generate) ;; *) echo "$key" | wg pubkey 2>/dev/null || echo bad ;; esac
 key=
+"""
+
+LIVE = """
 part status
 ubus -S call network.interface.$n status 2>/dev/null
 part wg
@@ -111,11 +146,17 @@ for v in 4 6; do
 done
 part routes
 for v in 4 6; do echo $v; ip -$v route show 2>/dev/null; done
+part watch
+[ ! -x /usr/bin/wireguard_watchdog ] || echo here
+pidof crond >/dev/null && /etc/init.d/cron enabled && echo running
+grep -s wireguard_watchdog /etc/crontabs/root
 part notes
 cat $d/$n.notes 2>/dev/null
 part client
 echo "$SSH_CONNECTION"
 """
+
+_READ = _SECTIONS + LIVE
 
 _APPLY = """
 limit={limit}
@@ -135,8 +176,8 @@ if ! mkdir $d/lock 2>/dev/null; then
     mkdir $d/lock 2>/dev/null || {{ part failed; echo lock; exit 1; }}
 fi
 echo $$ >$d/lock/pid
-[ "$(md5sum /etc/config/network /etc/config/firewall 2>/dev/null)" = {sums} ] || fail meanwhile
-[ -z "$(uci changes network 2>/dev/null; uci changes firewall 2>/dev/null)" ] || fail meanwhile
+[ "$(md5sum {files} 2>/dev/null)" = {sums} ] || fail meanwhile
+[ -z "$(for p in {packages}; do uci changes $p; done 2>/dev/null)" ] || fail meanwhile
 rm -rf $d/stage
 mkdir $d/stage
 {body}
@@ -144,17 +185,35 @@ rm -rf $d/$n.notes $d/stage $d/lock $d/$n.err
 """
 
 
-def ask(execute: Execute, name: str) -> dict[str, str]:
+def ask(execute: Execute, name: str, read: str = _READ) -> dict[str, str]:
     """The read script's parts by name."""
-    return _run(execute, name, _READ)
+    return _run(execute, name, read)
 
 
-def apply(execute: Execute, plan: Plan) -> dict[str, str]:
-    """Run the apply script. The parts that it answers are those of the read script, as things are afterwards."""
-    body = _APPLY.format(limit=UP_TIMEOUT, sums=shlex.quote(plan.sums), body="\n".join(_body(plan)))
-    parts = _run(execute, plan.name, body + _READ)
+def apply(
+    execute: Execute,
+    plan: Plan,
+    read: str = _READ,
+    packages: Sequence[str] = PACKAGES,
+    reasons: Mapping[str, str] | None = None,
+    limit: int = UP_TIMEOUT,
+) -> dict[str, str]:
+    """Run the apply script. The parts that it answers are those of the read script, as things are afterwards.
+
+    `packages`: those of `plan.sums`, which nobody else may be changing. `reasons`: messages for failures of another
+    kind of router. `limit`: seconds to wait.
+    """
+    files = " ".join(f"/etc/config/{package}" for package in packages)
+    body = _APPLY.format(
+        limit=limit,
+        sums=shlex.quote(plan.sums),
+        files=files,
+        packages=" ".join(packages),
+        body="\n".join(_body(plan)),
+    )
+    parts = _run(execute, plan.name, body + read)
     if "failed" in parts:
-        raise DeviceError(_explain(parts["failed"], plan.name))
+        raise DeviceError(_explain(parts["failed"], plan.name, {**_REASONS, **(reasons or {})}, limit))
     return parts
 
 
@@ -180,40 +239,40 @@ def _body(plan: Plan) -> list[str]:
     text = []
     if plan.lines:
         text.append(_batch("\n".join(line.text for line in plan.lines)))
-    if plan.new_key:
+    if plan.key:
         key = "key=$(wg genkey 2>$d/$n.err) || fail genkey"
-        text += [key, _batch(f"set network.{plan.name}.private_key='$key'", literal=False), "key="]
+        text += [key, _batch(f"set {plan.key}='$key'", literal=False), "key="]
     if plan.peers:
         conf = f"WG_ENDPOINT_RESOLUTION_RETRIES=1 wg setconf {PROBE} /dev/stdin 2>$d/$n.err"
         text += [
             f"ip link del dev {PROBE} 2>/dev/null",
             f"ip link add dev {PROBE} type wireguard 2>$d/$n.err || fail probe",
-            _fed(conf, f"{{ ip link del dev {PROBE}; fail peers; }}", plan.peers),
+            fed(conf, f"{{ ip link del dev {PROBE}; fail peers; }}", plan.peers),
             f"ip link del dev {PROBE}",
         ]
-    text.append(_fed("cat >$d/$n.new", "fail notes", "\n".join(plan.notes)))
+    text.append(fed("cat >$d/$n.new", "fail notes", "\n".join(plan.notes)))
     text.append("mv $d/$n.new $d/$n.notes || fail notes")
     if "firewall" in plan.packages:
         text.append("cp -p /etc/config/firewall $d/stage/firewall.before 2>$d/$n.err || fail notes")
-    text += ["chmod 600 /etc/config/network"] if plan.close else []
+    text += [f"chmod 600 {plan.close}"] if plan.close else []
+    text += [line.text for line in plan.files]
     text += [f"uci -t $d/stage commit {package} 2>$d/$n.err || fail commit" for package in plan.packages]
     for step in plan.steps:
         command, failed = f"{shlex.join(step.command)} >$d/$n.err 2>&1", f"fail {shlex.quote(step.text)}"
-        text.append(_fed(command, failed, step.stdin) if step.stdin else f"{command} || {failed}")
+        text.append(fed(command, failed, step.stdin) if step.stdin else f"{command} || {failed}")
+    text += [f"{{ {command}; }} >$d/$n.err 2>&1 || fail cron" for command in plan.watch]
     text += [_WAIT[plan.wait]] if plan.wait else []
-    text += [_FIREWALL] if plan.reload_firewall else []
+    text += [_FIREWALL.replace("UNDO", plan.undo)] if plan.reload_firewall else []
     text += [_CAME_UP] if plan.wait == "up" else []
     return text
 
 
 def _batch(lines: str, literal: bool = True) -> str:
     """`uci batch` always ends with 0: what it says tells whether it worked."""
-    return (
-        _fed("uci -t $d/stage batch >$d/$n.err 2>&1", "fail uci", lines, literal) + "\n[ ! -s $d/$n.err ] || fail uci"
-    )
+    return fed("uci -t $d/stage batch >$d/$n.err 2>&1", "fail uci", lines, literal) + "\n[ ! -s $d/$n.err ] || fail uci"
 
 
-def _fed(command: str, failed: str, text: str, literal: bool = True) -> str:
+def fed(command: str, failed: str, text: str, literal: bool = True) -> str:
     """A command with a text as its standard input, and what to do when it fails."""
     return f"{command} <<{repr(_END) if literal else _END} || {failed}\n{text}\n{_END}"
 
@@ -223,6 +282,14 @@ _END = "END_OF_INPUT"  # no line of ours reads like it
 _WAIT = {
     # It mostly takes less than a second, and not every busybox sleeps for less.
     "up": """i=-20
+until ubus -S call network.interface.$n status 2>/dev/null | grep -q '"up":true'; do
+    i=$((i + 1))
+    [ $i -lt $limit ] || break
+    [ $i -lt 0 ] || sleep 1
+done""",
+    # Up means that the peer has answered there, which nobody can promise.
+    "answer": """i=-20
+uci -q get network.$n.config >/dev/null || fail instance
 until ubus -S call network.interface.$n status 2>/dev/null | grep -q '"up":true'; do
     i=$((i + 1))
     [ $i -lt $limit ] || break
@@ -246,6 +313,7 @@ _FIREWALL = """if [ -x /sbin/fw4 ] && ! fw4 check >$d/$n.err 2>&1; then
     [ ! -e $d/stage/firewall.before ] || {
         cp -p $d/stage/firewall.before /etc/config/.firewall && mv /etc/config/.firewall /etc/config/firewall
     }
+    UNDO
     fail fw4
 fi
 /etc/init.d/firewall reload >$d/$n.err 2>&1 || fail firewall"""
@@ -264,14 +332,15 @@ _REASONS = {
     "commit": "`uci commit` did not work. It said: {said}. Is the router's flash full?",
     "up": "{name} is configured, but does not come up within {seconds} s. The router says: {said}. "
     "`logread | grep netifd` there tells more",
+    "cron": "cron could not be told to look up endpoints again. It said: {said}. The next run goes on from here",
     "gone": "{name} is not configured any more, but did not go within {seconds} s. Restart the router's network",
     "fw4": "`fw4 check` refuses the firewall, so the firewall's configuration was put back. It said: {said}",
     "firewall": "`/etc/init.d/firewall reload` did not work. It said: {said}",
 }
 
 
-def _explain(text: str, name: str) -> str:
+def _explain(text: str, name: str, reasons: Mapping[str, str], limit: int) -> str:
     reason, _newline, said = text.partition("\n")
     said = re.sub(r"\s*\n\s*", "; ", redact(said).strip()) or "nothing"
-    known = _REASONS.get(reason, f"`{reason}` did not work. It said: {{said}}. The next run goes on from here")
-    return known.format(name=name, said=said, folder=FOLDER, seconds=UP_TIMEOUT)
+    known = reasons.get(reason, f"`{reason}` did not work. It said: {{said}}. The next run goes on from here")
+    return known.format(name=name, said=said, folder=FOLDER, seconds=limit)

@@ -20,7 +20,8 @@ from ansible_collections.homelab.fabric.plugins.module_utils.converge import Dev
 from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED
 
 SECRET_OPTIONS = ("private_key", "preshared_key")
-_PREFIX_LISTS = ("addresses", "allowed_ips", "src_ip", "dest_ip")
+_PREFIX_LISTS = ("addresses", "address_v4", "address_v6", "allowed_ips", "src_ip", "dest_ip")
+_OWN_DEFAULTS = ("network", "firewall")  # packages of OpenWrt's own, whose defaults are those below
 _FLAGS = ("disabled", "route_allowed_ips", "enabled", "mtu_fix")
 _DEFAULTS = {"endpoint_port": "51820", "persistent_keepalive": "0", "enabled": "1"}
 _ON = ("1", "on", "true", "yes", "enabled")
@@ -97,7 +98,7 @@ def edits(
     for option, value in wanted.items():
         after = (value,) if isinstance(value, str) else value or ()
         before = there.options.get(option, ()) if there else ()
-        if _same(option, before, after) if after else not _says(option, before):
+        if canonical(package, option, before) == canonical(package, option, after):
             continue
         if not isinstance(value, str) and before:
             lines.append(_plain(f"delete {at}.{option}"))
@@ -117,26 +118,18 @@ def _plain(text: str) -> Line:
     return Line(text, text)
 
 
-def _says(option: str, values: Iterable[str]) -> bool:
-    """Whether these values of an option mean something else than the option's absence."""
-    return bool(values) and canonical(option, values) != canonical(option, ())
-
-
-def _same(option: str, before: Iterable[str], after: Iterable[str]) -> bool:
-    return canonical(option, before) == canonical(option, after)
-
-
-def canonical(option: str, values: Iterable[str]) -> tuple[str, ...]:
-    """One spelling for all values that OpenWrt takes for the same."""
+def canonical(package: str, option: str, values: Iterable[str]) -> tuple[str, ...]:
+    """One spelling for all values that a router takes for the same."""
     words = tuple(word for value in values for word in value.split())
-    if option in _FLAGS:
+    if option in _FLAGS and package in _OWN_DEFAULTS:
         text = " ".join(words) or _DEFAULTS.get(option, "0")
         return ("1" if text.lower() in _ON else "0",)
     if option in _PREFIX_LISTS:
         return tuple(sorted({_prefix(option, word) for word in words}))
     if option == "endpoint_host":
         return tuple(word.lower() for word in words)
-    return words or tuple(filter(None, (_DEFAULTS.get(option, ""),)))
+    default = _DEFAULTS.get(option, "") if package in _OWN_DEFAULTS else ""
+    return words or tuple(filter(None, (default,)))
 
 
 def _prefix(option: str, word: str) -> str:
@@ -145,4 +138,4 @@ def _prefix(option: str, word: str) -> str:
         interface = ipaddress.ip_interface(word)
     except ValueError:
         return word
-    return str(interface) if option == "addresses" else str(interface.network)
+    return str(interface) if option.startswith("address") else str(interface.network)

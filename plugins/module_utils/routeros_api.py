@@ -27,6 +27,7 @@ except ImportError:
     LIBRARY_PROBLEM = traceback.format_exc()
 
 OLDEST = (7, 12)
+_MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 
 CONNECTION_ARGUMENTS: dict[str, Any] = {
     "hostname": {"type": "str", "required": True},
@@ -45,6 +46,10 @@ CONNECTION_ARGUMENTS: dict[str, Any] = {
 
 class Trap(Exception):
     """The router refused one sentence; the message is its own."""
+
+
+class NotAllowed(DeviceError):
+    """The user's group lacks a policy that only some of this collection needs."""
 
 
 class _OtherService(Exception):
@@ -142,6 +147,22 @@ class Router:
         """Execute one change. Raises DeviceError."""
         self.writes += 1
         self._ask(str(sentence), sentence.words(), sentence.secrets())
+
+    def ping(self, address: str, source: str = "") -> tuple[float | None, str]:
+        """Send one packet: its round trip in milliseconds, or None and what the router says. Raises DeviceError."""
+        words = ["/ping", f"=address={address}", "=count=1"] + ([f"=src-address={source}"] if source else [])
+        try:
+            row = next(iter(self._ask("/ping", words, ())), {})
+        except DeviceError as error:
+            if "not enough permissions" not in str(error):
+                raise
+            raise NotAllowed(
+                f"username: {self.where} does not let this user ping: give the user's group the policy test"
+            ) from None
+        if row.get("received", "0") == "0":
+            return None, row.get("status") or "no answer"
+        parts = re.findall(r"(\d+)(us|ms|s)", row.get("time", ""))
+        return sum(int(number) * _MILLISECONDS[unit] for number, unit in parts), ""
 
     def _ask(self, text: str, words: Sequence[str], secrets: Sequence[str]) -> list[Row]:
         try:

@@ -31,12 +31,12 @@ def plan(networks: Mapping[str, Any], key_of: KeyOf = in_document) -> dict[str, 
 
     A key that nobody knows is None in the peer: the device keeps the key that it has.
     """
-    return {network.name: _tunnels(network, key_of) for network in read_networks(networks)}
+    return {network.name: tunnels_of(network, key_of) for network in read_networks(networks)}
 
 
-def _tunnels(network: Network, key_of: KeyOf) -> dict[str, Tunnel]:
-    hub = network.nodes.get(network.hub or "")
-    tunnels = _mesh(network, key_of) if hub is None else _star(network, hub, key_of)
+def tunnels_of(network: Network, key_of: KeyOf = in_document) -> dict[str, Tunnel]:
+    """The tunnels of one network by node."""
+    tunnels = _stars(network, key_of) if network.hubs else _mesh(network, key_of)
     return dict(sorted(tunnels.items()))
 
 
@@ -53,11 +53,13 @@ def _tunnel(network: Network, node: Node, peers: tuple[Peer, ...], through: tupl
     )
 
 
-def _keepalive(viewer: Node) -> int:
-    """A mapping of a CGNAT dies after about 30 s, so who cannot be dialled must keep it alive."""
+def _keepalive(viewer: Node, node: Node) -> int:
+    """A mapping of a CGNAT dies after about 30 s, so who cannot be dialled must keep it alive. And whom only a name
+    leads to may move: who has nothing to send would not notice."""
     if viewer.keepalive is not None:
         return viewer.keepalive
-    return CGNAT_KEEPALIVE if viewer.endpoint is None else 0
+    moves = node.endpoint is not None and node.endpoint.is_name
+    return CGNAT_KEEPALIVE if viewer.endpoint is None or moves else 0
 
 
 def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], key_of: KeyOf) -> Peer:
@@ -68,17 +70,22 @@ def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], key_of: KeyOf) -
         preshared_key=viewer.preshared_key or node.preshared_key,
         endpoint=node.endpoint,
         allowed_ips=sorted_prefixes(allowed_ips),
-        keepalive=_keepalive(viewer),
+        keepalive=_keepalive(viewer, node),
     )
 
 
-def _star(network: Network, hub: Node, key_of: KeyOf) -> dict[str, Tunnel]:
-    """Every spoke has one peer, the hub, through which it reaches all that is not its own."""
-    spokes = [node for node in network.nodes.values() if node is not hub]
-    everything = sorted_prefixes(prefix for node in network.nodes.values() for prefix in node.prefixes)
+def _stars(network: Network, key_of: KeyOf) -> dict[str, Tunnel]:
+    """Every spoke has one peer, its hub, through which it reaches all that is not its own; hubs have each other."""
+    nodes = list(network.nodes.values())
+    spokes: dict[str, list[Node]] = {name: [] for name in network.hubs}
+    everything = sorted_prefixes(prefix for node in nodes for prefix in node.prefixes)
     position = {prefix: index for index, prefix in enumerate(everything)}
     tunnels: dict[str, Tunnel] = {}
-    for spoke in spokes:
+    for spoke in nodes:
+        hub = network.hub_of(spoke)
+        if hub is None:
+            continue
+        spokes[hub.name].append(spoke)
         # Copying slices, not filtering, is what keeps a thousand nodes under a second.
         cuts = sorted(position[prefix] for prefix in set(spoke.prefixes))
         rest: tuple[str, ...] = ()
@@ -87,22 +94,28 @@ def _star(network: Network, hub: Node, key_of: KeyOf) -> dict[str, Tunnel]:
         more = spoke.routes + (() if network.client_masquerade else network.prefixes)
         rest = sorted_prefixes(rest + more) if more else rest
         tunnels[spoke.name] = _tunnel(network, spoke, (replace(_peer(hub, spoke, (), key_of), allowed_ips=rest),))
-    peers = tuple(_peer(node, hub, node.prefixes, key_of) for node in sorted(spokes, key=lambda node: node.name))
-    through = [*network.prefixes, *(p for node in spokes for p in node.networks)] if len(spokes) > 1 else []
-    tunnels[hub.name] = _tunnel(network, hub, peers, tuple(through))
+    for name, own in spokes.items():
+        behind = {node.name: node.prefixes for node in own}
+        for other in network.hubs:
+            if other != name:
+                behind[other] = tuple(p for node in (network.nodes[other], *spokes[other]) for p in node.prefixes)
+        hub = network.nodes[name]
+        peers = tuple(_peer(network.nodes[peer], hub, behind[peer], key_of) for peer in sorted(behind))
+        through = [*network.prefixes, *(p for node in nodes if node is not hub for p in node.networks)]
+        tunnels[name] = _tunnel(network, hub, peers, tuple(through) if len(peers) > 1 else ())
     return tunnels
 
 
 def _mesh(network: Network, key_of: KeyOf) -> dict[str, Tunnel]:
     """Everybody has everybody else as a peer."""
     nodes = sorted(network.nodes.values(), key=lambda node: node.name)
-    views: dict[int, list[Peer]] = {}
+    views: dict[tuple[int | None, bool], list[Peer]] = {}
     tunnels: dict[str, Tunnel] = {}
     for index, viewer in enumerate(nodes):
-        keepalive = _keepalive(viewer)
-        # A peer looks the same to all viewers with one keepalive, so it is made once for them.
-        if keepalive not in views:
-            views[keepalive] = [_peer(node, viewer, node.prefixes, key_of) for node in nodes]
-        seen = views[keepalive]
+        # A peer looks the same to all viewers with one notion of keepalive, so it is made once for them.
+        kind = (viewer.keepalive, viewer.endpoint is None)
+        if kind not in views:
+            views[kind] = [_peer(node, viewer, node.prefixes, key_of) for node in nodes]
+        seen = views[kind]
         tunnels[viewer.name] = _tunnel(network, viewer, (*seen[:index], *seen[index + 1 :]))
     return tunnels

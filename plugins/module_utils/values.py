@@ -61,6 +61,11 @@ class Endpoint(NamedTuple):
     host: str
     port: int
 
+    @property
+    def is_name(self) -> bool:
+        """Whether the address has to be looked up, and may change."""
+        return ":" not in self.host and not self.host.replace(".", "").isdigit()
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 

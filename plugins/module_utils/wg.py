@@ -61,14 +61,18 @@ def report(peers: Mapping[str, LivePeer], now: int) -> dict[str, dict[str, Any]]
 
 
 def peer_text(peer: Peer, dial: bool) -> str:
-    """A peer for `wg addconf`, everything said: what is left out there stays as it is."""
+    """A peer for `wg addconf`, everything said: what is left out there stays as it is, but for allowed IPs.
+
+    Those are replaced by what is said, and an empty list is not understood.
+    """
     lines = [
         "[Peer]",
         f"PublicKey = {peer.public_key}",
         f"PresharedKey = {peer.preshared_key.reveal() if peer.preshared_key else NO_PRESHARED_KEY}",
-        f"AllowedIPs = {', '.join(peer.allowed_ips)}",
         f"PersistentKeepalive = {peer.keepalive or 'off'}",
     ]
+    if peer.allowed_ips:
+        lines.append(f"AllowedIPs = {', '.join(peer.allowed_ips)}")
     if dial:
         lines.append(f"Endpoint = {peer.endpoint}")
     return "\n".join(lines) + "\n"

@@ -34,13 +34,6 @@ options:
       - If not given, these are the allowed IPs that the interface's own networks do not cover, as C(wg-quick) does it,
         and C(Table = off) in the file is respected.
       - A prefix that holds the address from which Ansible is connected, or a peer's own endpoint, is refused.
-  waited_for:
-    description:
-      - For check mode, the RV(waiting_for_key) of an earlier task with the same interface and the same arguments.
-      - What that task announced is taken as done, so this one lists what a real run does at this point. A real run
-        does not look at it.
-    type: list
-    elements: str
 notes:
   - C(SaveConfig) is removed from the file, because it would overwrite the file at the next stop.
   - IP forwarding is turned on when it is needed and never turned off.
@@ -123,18 +116,14 @@ peers:
       type: int
 """
 
-from typing import Any
-
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, converge
 from ansible_collections.homelab.fabric.plugins.module_utils.linux import LinuxBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.linux_host import Host
 
-ARGUMENTS: dict[str, Any] = {**TUNNEL_ARGUMENTS, "waited_for": {"type": "list", "elements": "str"}}
-
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=TUNNEL_ARGUMENTS, supports_check_mode=True)
     backend = LinuxBackend(module.params["name"], module.check_mode, Host(module.run_command))
     converge(module, backend, backend.assume)
 

@@ -75,13 +75,6 @@ options:
       - If not given, it is the first single address among the peer's allowed IPs that lies in the tunnel's network.
     type: dict
     default: {}
-  waited_for:
-    description:
-      - For check mode, the RV(waiting_for_key) of an earlier task with the same interface and the same arguments.
-      - What that task announced is taken as done, so this one lists what a real run does at this point. A real run
-        does not look at it.
-    type: list
-    elements: str
 notes:
   - Where to see it in the web interface - I(VPN > WireGuard), I(Interfaces > Assignments), I(System > Routing),
     I(Firewall > Rules) on the tunnel's own tab, I(Firewall > NAT > Outbound), I(Diagnostics > Configuration History).
@@ -189,7 +182,6 @@ PFSENSE_ARGUMENTS = {
     "wan_interfaces": {"type": "list", "elements": "str", "default": ["wan"]},
     "nat_interfaces": {"type": "list", "elements": "str", "default": []},
     "gateways": {"type": "dict", "default": {}},
-    "waited_for": {"type": "list", "elements": "str"},
 }
 
 

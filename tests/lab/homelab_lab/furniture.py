@@ -9,8 +9,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+from pfsense_double import sofia
+
 from . import certificates, image, machine, programs
-from .network import BY_NAME, HOSTS, OPENWRT, RESOLVER, SSH_PORT, Host
+from .network import BY_NAME, HOSTS, OPENWRT, PFSENSE, RESOLVER, SSH_PORT, Host
 from .paths import LAB, SECRETS, SSH, STATE, TLS, host_dir
 
 USER_KEY = SSH / "id_ed25519"
@@ -18,9 +20,7 @@ HOST_KEY = SSH / "ssh_host_ed25519_key"
 PFSENSE_KEY = SSH / "pfsense_ssh_host_ed25519_key"
 KNOWN_HOSTS = SSH / "known_hosts"
 
-# pfSense sets its addresses itself; these are those of its config.xml.
 PFSENSE_CONFIG = LAB / "pfsense_double/factory.xml"
-PFSENSE_ADDRESSES = ("203.0.113.90", "2001:db8:113::90")
 PFSENSE_VERSION = "2.7.2-RELEASE"
 
 
@@ -39,14 +39,14 @@ def furnish_lab(say: Callable[[str], None]) -> None:
     for path, comment in (
         (USER_KEY, "homelab.fabric lab"),
         (HOST_KEY, "the lab's machines and routers"),
-        (PFSENSE_KEY, "pfsense"),
+        (PFSENSE_KEY, "the lab's pfSense"),
     ):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", path], check=True)
     vps = BY_NAME["vps-relay"]
     names = [vps.name, *(address.partition("/")[0] for address in vps.ports[0].addresses)]
     known = [(f"[{name}]:{SSH_PORT}", HOST_KEY) for name in names]
     known += [(name, HOST_KEY) for name in (*OPENWRT, *OPENWRT.values())]
-    known += [(name, PFSENSE_KEY) for name in ("pfsense", *PFSENSE_ADDRESSES)]
+    known += [(name, PFSENSE_KEY) for name in (*PFSENSE, *PFSENSE.values(), "2001:db8:113::90")]
     write(KNOWN_HOSTS, "".join(f"{name} {public_key(key)}\n" for name, key in known))
     for host in HOSTS:
         host_dir(host.name).mkdir()
@@ -82,7 +82,11 @@ def furnish_pfsense(host: Host) -> None:
     root = host_dir(host.name) / "disk/upper"
     common_files(host, root / "etc")
     write(root / "etc/version", f"{PFSENSE_VERSION}\n")
-    copy(PFSENSE_CONFIG, root / "cf/conf/config.xml")
+    config = PFSENSE_CONFIG.read_text()
+    write(root / "cf/conf/config.xml", sofia.configuration(config) if host.name == "sofia" else config)
+    # The image has Debian's ping, which means other things by the same flags.
+    (root / "usr/sbin").mkdir(parents=True)
+    (root / "usr/sbin/ping").symlink_to("/opt/pfsense_double/php/sbin/freebsd")
     admit_root(root, PFSENSE_KEY, "")
 
 
@@ -108,7 +112,7 @@ def furnish_namespace(host: Host) -> None:
         f"Host vps-relay\n  HostName 203.0.113.10\n  Port {SSH_PORT}\n  User root\n  IdentityFile {USER_KEY}\n"
         + "".join(
             f"Host {name}\n  HostName {address}\n  User root\n  IdentityFile {USER_KEY}\n"
-            for name, address in {"pfsense": PFSENSE_ADDRESSES[0], **OPENWRT}.items()
+            for name, address in {**PFSENSE, **OPENWRT}.items()
         ),
     )
 

@@ -9,6 +9,9 @@ RESOLVER = "203.0.113.53"
 SSH_PORT = 2222
 # Of routers that set their addresses themselves, as their factories have them.
 OPENWRT = {"openwrt": "198.51.100.50", "glinet": "198.51.100.60"}
+PFSENSE = {"pfsense": "203.0.113.90", "sofia": "203.0.113.91"}
+# A name by which others dial, outside of Cloudflare's zone.
+NAMES = {"sofia.example.net": (PFSENSE["sofia"], "2001:db8:91::91")}
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ HOSTS: tuple[Host, ...] = (
         ports=(
             Port("servers", "servers", ("203.0.113.1/24", "2001:db8:113::1/64")),
             Port("visitors", "visitors", ("198.51.100.1/24", "2001:db8:51::1/64")),
+            Port("broker", "broker", ("2001:db8:91::1/64",)),
         ),
         routes_packets=True,
     ),
@@ -202,6 +206,30 @@ HOSTS: tuple[Host, ...] = (
         case="pfsense",
     ),
     Host(
+        "sofia",
+        "the hub of sites: pfSense with three LANs, and IPv6 by a broker's interface of its own",
+        behind="inet",
+        ports=(
+            Port("vtnet0", "servers"),
+            Port("vtnet1", "sofia-lan"),
+            Port("vtnet2", "sofia-servers"),
+            Port("vtnet3", "sofia-old"),
+            Port("vtnet4", "broker"),
+        ),
+        routes_packets=True,
+        program="pfsense_double",
+        listens=(22,),
+        case="site-to-site",
+    ),
+    Host(
+        "sofia-pc",
+        "a computer in the LAN of the hub",
+        behind="sofia",
+        ports=(Port("eth0", "sofia-lan", ("10.0.10.20/24",)),),
+        gateways=("10.0.10.1",),
+        case="site-to-site",
+    ),
+    Host(
         "openwrt",
         "a router with OpenWrt, the spoke valchedrym, which sets its addresses and routes itself",
         behind="inet",
@@ -244,7 +272,7 @@ ALWAYS = ("cloudflare",)
 CASES = {
     "relay": tuple(host.name for host in HOSTS if host.case == "relay"),
     "pfsense": ("vps-relay", "visitor", "controller", "pfsense", "pf-lan"),
-    "site-to-site": ("controller", "openwrt", "openwrt-pc", "glinet", "glinet-pc"),
+    "site-to-site": ("controller", "sofia", "sofia-pc", "openwrt", "openwrt-pc", "glinet", "glinet-pc"),
 }
 NETWORKS = tuple(dict.fromkeys(port.network for host in HOSTS for port in host.ports))
 

@@ -12,7 +12,7 @@ from openwrt_double.factory import DEFAULTS
 from openwrt_double.gl_factory import defaults
 
 from . import certificates, machine
-from .network import BY_NAME, Host
+from .network import BY_NAME, NAMES, Host
 from .paths import LAB, SECRETS, SSH, host_dir
 
 ROUTEROS_PASSWORD = SECRETS / "routeros-password"
@@ -37,6 +37,7 @@ def cloudflare(host: Host) -> list[str]:
         *certificate_flags("cloudflare"),
         *(word for address in addresses for word in ("--address", address)),
         *(word for address in addresses for word in ("--static", f"api.cloudflare.com={address}")),
+        *(word for name, ways in NAMES.items() for address in ways for word in ("--static", f"{name}={address}")),
     ]
 
 

@@ -100,6 +100,8 @@ def main() -> None:
     start(root, "/sbin/netifd")
     await_ubus(root)
     subprocess.run(["chroot", root, "/etc/init.d/firewall", "start"], env=ENVIRONMENT, cwd="/", check=False)
+    if (root / "etc/rc.d/S50cron").exists():
+        subprocess.run(["chroot", root, "/etc/init.d/cron", "start"], env=ENVIRONMENT, cwd="/", check=False)
     if (root / "usr/bin/rtp2.sh").exists():
         subprocess.run(["chroot", root, "/etc/init.d/vpn-client", "start"], env=ENVIRONMENT, cwd="/", check=False)
     if options.host_key:

@@ -86,8 +86,7 @@ class Run:
         self.configuration.commit()
         gl_marks.apply(Run() if enabled else None)
         subprocess.run(["/bin/ubus", "-S", "call", "network", "reload", "{}"], capture_output=True, check=False)
-        # As the firmware: nobody waits for it.
-        subprocess.Popen(["/etc/init.d/firewall", "reload"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        reload_firewall()
         return 0
 
     def instances(self) -> None:
@@ -167,6 +166,12 @@ class Run:
             self.configuration.put("network", name, "rule", values | {"gl_vpn_rules": "1"})
 
 
+def reload_firewall() -> None:
+    """As the firmware: nobody waits for it."""
+    command = ["/etc/init.d/firewall", "reload"]
+    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
 _BITS = ("1", "2", "4", "8")  # any mark: one of the four bits
 
 
@@ -206,5 +211,8 @@ def main() -> int:
         if sys.argv[1:2] == ["interface_status_change"]:
             policy = Run()
             gl_marks.apply(policy if any(is_on(rule, "enabled") for rule in policy.tunnels) else None)
+            # The chains are new, LOCAL_POLICY too. Networks such as B show that /etc/firewall.user is enough to keep
+            # one's rule there, so it runs after this as well.
+            reload_firewall()
             return 0
         return Run().go()

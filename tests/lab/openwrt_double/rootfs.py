@@ -25,15 +25,17 @@ APPLETS = {
     "touch true umount uname vi zcat",
     "sbin": "brctl halt hwclock ifconfig mkswap pivot_root poweroff reboot route start-stop-daemon swapoff swapon "
     "switch_root sysctl udhcpc",
-    "usr/bin": "[ [[ awk basename bunzip2 bzcat clear cmp crontab cut dirname du env expr find free head hexdump id "
+    "usr/bin": "[ [[ awk basename bunzip2 bzcat clear cmp cut dirname du env expr find free head hexdump id "
     "killall less md5sum mkfifo nc nslookup passwd printf readlink reset resize seq sha256sum sort strings "
     "tail taskset tee test time top tr traceroute traceroute6 uniq uptime wc which xargs yes",
-    "usr/sbin": "chroot crond",
+    "usr/sbin": "chroot",
 }
 FOLDERS = (
     "dev",
     "etc/config",
+    "etc/crontabs",
     "etc/dropbear",
+    "etc/rc.d",
     "lib",
     "proc",
     "rom/machine",
@@ -62,6 +64,8 @@ DOUBLES = {
     "sbin/netifd": "netifd",
     "sbin/fw4": "fw4",
     "usr/bin/jsonfilter": "jsonfilter",
+    "usr/bin/wireguard_watchdog": "watchdog",
+    "usr/sbin/crond": "crond",
     "usr/libexec/wireguard-proto": "wireguard_proto",
 }
 #: On GL.iNet's firmware besides.
@@ -84,6 +88,7 @@ def build(root: Path, release: str = "25.12", config: dict[str, str] | None = No
     (root / "var").symlink_to("tmp")
     # OpenWrt's dropbear reads root's keys in /etc/dropbear, Debian's where everybody does.
     _link(root / "root/.ssh", "/etc/dropbear")
+    _link(root / "etc/rc.d/S50cron", "../init.d/cron")
     for name in ("root", "etc/dropbear"):
         (root / name).chmod(0o700)
     shutil.copytree(HERE / "files", root, dirs_exist_ok=True)

@@ -33,16 +33,22 @@ def _namespaces() -> list[str]:
 class Router:
     """`config`: /etc/config of a blank router, by name; DEFAULTS without one. The folder outlives the router.
 
-    `retry`: seconds until netifd tries a failed setup again, 5 on the device. Its network cards, eth0 and lan1, lead
-    nowhere.
+    `retry`: seconds until netifd tries a failed setup again, 5 on the device; `minute`: seconds of a minute of cron's.
+    Its network cards, eth0 and lan1, lead nowhere.
     """
 
     def __init__(
-        self, folder: Path, release: str = "25.12", config: dict[str, str] | None = None, retry: float | None = None
+        self,
+        folder: Path,
+        release: str = "25.12",
+        config: dict[str, str] | None = None,
+        retry: float | None = None,
+        minute: float | None = None,
     ) -> None:
         self.root = folder / "root"
         self._release = release
         self._retry = retry
+        self._minute = minute
         self._config = (defaults(release) if release in GL_RELEASES else DEFAULTS) if config is None else config
         self._process: subprocess.Popen[str] | None = None
         self.pid = 0
@@ -62,6 +68,9 @@ class Router:
         texts.mkdir(parents=True, exist_ok=True)
         for name, text in self._config.items():
             (texts / name).write_text(text)
+        if self._minute is not None:
+            (self.root / "rom").mkdir(parents=True, exist_ok=True)
+            (self.root / "rom/minute").write_text(str(self._minute))
         command = [*_namespaces(), sys.executable, "-m", "openwrt_double", str(self.root), "--ports", "eth0", "lan1"]
         command += ["--release", self._release, "--config", str(texts)]
         command += [] if self._retry is None else ["--retry", str(self._retry)]

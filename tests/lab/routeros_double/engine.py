@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable
 
 from .menus import NAMED, SINGLE, Menu
@@ -30,15 +31,19 @@ class Engine:
         menus: dict[str, Menu],
         view: Callable[[Menu], View],
         committed: Callable[[str], None],
+        ping: Callable[[str, str], float | None],
     ) -> None:
         self._tree = tree
         self._running = running
         self._menus = menus
         self._view = view
         self._committed = committed
+        self._ping = ping
 
     def run(self, command: Command, policies: frozenset[str]) -> Reply:
         """The reply's sentences, without tags. Traps when the command is refused; then nothing has changed."""
+        if (command.path, command.verb) == ("", "ping"):
+            return self._pinged(command, policies)
         menu = self._menus.get(command.path)
         if menu is None:
             parents = {path.rsplit("/", 1)[0] for path in self._menus} | set(self._menus)
@@ -83,6 +88,31 @@ class Engine:
         if not found and self._running >= (7, 18):
             reply = [["!empty"]]
         return [*reply, ["!done"]]
+
+    def _pinged(self, command: Command, policies: frozenset[str]) -> Reply:
+        """One packet. The names are those that MikroTik documents for the console; the reply is as clients show it."""
+        if "test" not in policies:
+            raise Trap("not enough permissions (9)")
+        for name in command.attributes:
+            if name not in ("address", "count", "src-address"):
+                raise Trap(f"unknown parameter {name}")
+        if "address" not in command.attributes:
+            raise Trap("missing =address=")
+        if command.attributes.get("count") != "1":
+            raise Trap("failure: this double sends one packet at a time, with =count=1")
+        for name in {"address", "src-address"} & set(command.attributes):
+            try:
+                ipaddress.ip_address(command.attributes[name])
+            except ValueError:
+                raise Trap(f"invalid value for argument {name}") from None
+        host = command.attributes["address"]
+        taken = self._ping(host, command.attributes.get("src-address", ""))
+        if taken is None:
+            words = ["=status=timeout", "=sent=1", "=received=0", "=packet-loss=100"]
+        else:
+            time = f"{int(taken)}ms{int(taken * 1000) % 1000}us"
+            words = ["=size=56", "=ttl=63", f"=time={time}", "=sent=1", "=received=1", "=packet-loss=0"]
+        return [["!re", "=seq=0", f"=host={host}", *words], ["!done"]]
 
     # Writing
 

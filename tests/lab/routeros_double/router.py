@@ -29,6 +29,7 @@ class Plane:
 
     def __init__(self) -> None:
         self.told: dict[str, dict[str, Live]] = {}
+        self.answering: dict[str, float] = {}
 
     def start(self, tree: Tree, lock: threading.RLock) -> None:
         """Bring everything up. `lock` is held whenever the tree changes, and during this call."""
@@ -39,6 +40,10 @@ class Plane:
     def live(self, interface_id: str) -> Mapping[str, Live]:
         """Live state of an interface's peers by public key."""
         return self.told.get(interface_id, {})
+
+    def ping(self, address: str, source: str) -> float | None:
+        """The milliseconds of a packet's round trip, None if it is lost. `source` is empty where any will do."""
+        return self.answering.get(address)
 
     def stop(self) -> None:
         """Take everything down: the power is off."""
@@ -72,7 +77,7 @@ class RouterOS:
         self._running = parsed_version(version)
         self._menus = menus(self._running)
         self._tree = Tree(directory / "state.json" if directory else None)
-        self._engine = Engine(self._tree, self._running, self._menus, self._view, self._committed)
+        self._engine = Engine(self._tree, self._running, self._menus, self._view, self._committed, self.plane.ping)
         self._lock = threading.RLock()
         self._started = time.monotonic()
         self._on = False

@@ -261,12 +261,13 @@ def obey(link: Link, steps: Sequence[Step]) -> Link:
 
 def told(peers: dict[str, LivePeer], block: str) -> tuple[str, LivePeer]:
     said = dict(line.split(" = ", 1) for line in block.strip().splitlines())
+    assert all(said.values()), "wg does not understand a setting without a value"
     public_key, psk = said["PublicKey"], said["PresharedKey"]
     before = peers.get(public_key)
     return public_key, LivePeer(
         Secret("" if psk == NO_PRESHARED_KEY else psk),
         said.get("Endpoint", before.endpoint if before else None),
-        tuple(filter(None, said["AllowedIPs"].split(", "))),
+        tuple(filter(None, said.get("AllowedIPs", "").split(", "))),
         0,
         0,
         0,

@@ -97,6 +97,25 @@ def test_without_a_hub_everybody_is_everybodys_peer() -> None:
     }
 
 
+def test_several_hubs_reach_each_others_spokes() -> None:
+    document = copy.deepcopy(SITES)
+    sites = document["sites"]
+    sites["hub"] = ["sofia", "vps"]
+    sites["nodes"]["vps"] = {"address": "10.3.2.2", "endpoint": "203.0.113.10"}
+    sites["nodes"]["valchedrym"]["hub"] = "vps"
+    tunnels = plan(document)["sites"]
+    assert {name: [peer.name for peer in tunnel.peers] for name, tunnel in tunnels.items()} == {
+        "london": ["sofia"],
+        "sofia": ["london", "vps"],
+        "valchedrym": ["vps"],
+        "vps": ["sofia", "valchedrym"],
+    }
+    peers = {peer.name: peer for peer in tunnels["vps"].peers}
+    assert peers["valchedrym"].allowed_ips == ("10.3.2.5/32", "192.168.0.0/24")
+    assert set(peers["sofia"].allowed_ips) > {"10.3.2.1/32", "10.3.2.6/32", "192.168.1.0/24", "192.168.8.0/24"}
+    assert {"192.168.0.0/24", "192.168.8.0/24"} < set(tunnels["vps"].forward_to)
+
+
 def test_a_preshared_key_is_on_both_ends_of_its_link_and_in_no_text() -> None:
     secret = "A" * 42 + "8="
     document = copy.deepcopy(SITES)
@@ -124,7 +143,16 @@ MISTAKES: list[tuple[str, list[tuple[tuple[str, ...], Any]], str]] = [
     ("typo in a node", [((*NODE, "adress"), 1)], "mikrotik-gw.adress: unknown key: did you mean address?"),
     ("strange key", [((*NODE, "zzz"), 1)], "mikrotik-gw.zzz: unknown key: use one of device, "),
     ("hub that is no node", [(("relay", "hub"), "vps")], "relay.hub: 'vps' is not among its nodes"),
-    ("hub that is a list", [(("relay", "hub"), ["vps-relay"])], "['vps-relay']\" is not among its nodes"),
+    ("one of the hubs is no node", [(("relay", "hub"), ["vps-relay", "vps"])], "relay.hub: 'vps' is not among"),
+    ("hub that is a mapping", [(("relay", "hub"), {"vps-relay": 1})], "relay.hub: "),
+    ("spoke of a node that is no hub", [((*NODE, "hub"), "ingress")], "mikrotik-gw.hub: 'ingress' is no hub"),
+    ("hub that has a hub", [((*VPS, "hub"), "vps-relay")], "vps-relay.hub: vps-relay is a hub itself"),
+    ("hubs that cannot dial each other", [
+        (("relay", "hub"), ["vps-relay", "mikrotik-gw", "x"]), (("relay", "nodes", "x"), SPOKE)
+    ], "neither mikrotik-gw nor x can be dialled"),
+    ("road warriors behind several hubs", [
+        (("relay", "hub"), ["vps-relay", "mikrotik-gw"]), (("relay", "client_masquerade"), False)
+    ], "relay.client_masquerade: with several hubs"),
     ("device unknown", [((*NODE, "device"), "fritzbox")], "mikrotik-gw.device: 'fritzbox' is not known"),
     ("name too long for Linux", [((*VPS, "interface"), "wireguard-relay0")], "vps-relay.interface: "),
     ("node named with a blank", [(("relay", "nodes", "my vps"), SPOKE)], "my vps: 'my vps' cannot be a name"),
@@ -250,18 +278,21 @@ def test_all_mistakes_at_once() -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.integers(2, 12), st.data())
 def test_every_prefix_has_one_way_and_its_owner_is_at_the_end(count: int, data: st.DataObject) -> None:
-    """In any star or mesh a packet from any node to any prefix follows allowed IPs to the node that owns it."""
-    mesh = data.draw(st.booleans())
-    dialled = [mesh or index == 0 or data.draw(st.booleans()) for index in range(count)]
+    """In any star, stars or mesh a packet from any node to any prefix follows allowed IPs to the node that owns it."""
+    hubs = data.draw(st.integers(0, min(count, 3)))
+    dialled = [not hubs or index < hubs or data.draw(st.booleans()) for index in range(count)]
     nodes = {
         f"n{index}": {
             "address": f"10.0.0.{index + 1}",
             "networks": [f"172.16.{index}.0/24"] * data.draw(st.integers(0, 1)),
             **({"endpoint": f"n{index}.example.org"} if dialled[index] else {}),
+            **({"hub": f"n{data.draw(st.integers(0, hubs - 1))}"} if index >= hubs > 0 else {}),
         }
         for index in range(count)
     }
-    document = {"net": {"prefix": "10.0.0.0/24", "nodes": nodes, **({} if mesh else {"hub": "n0"})}}
+    document: dict[str, Any] = {"net": {"prefix": "10.0.0.0/24", "nodes": nodes}}
+    if hubs:
+        document["net"]["hub"] = [f"n{index}" for index in range(hubs)]
     tunnels = plan(document)["net"]
     owners = {f"10.0.0.{index + 1}/32": f"n{index}" for index in range(count)}
     owners.update({f"172.16.{i}.0/24": f"n{i}" for i in range(count) if nodes[f"n{i}"]["networks"]})
@@ -272,4 +303,4 @@ def test_every_prefix_has_one_way_and_its_owner_is_at_the_end(count: int, data: 
                 ways = [p.name for p in tunnels[here].peers if any(covers(ip, prefix) for ip in p.allowed_ips)]
                 assert len(ways) == 1
                 here, hops = ways[0], hops + 1
-                assert hops <= (1 if mesh else 2)
+                assert hops <= (min(hubs, 2) + 1 if hubs else 1)

@@ -6,7 +6,7 @@ import base64
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.fabric.plugins.filter.wireguard import wireguard_tunnel
+from ansible_collections.homelab.fabric.plugins.filter.wireguard import wireguard_sites, wireguard_tunnel
 
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 NETWORKS: dict[str, Any] = {
@@ -45,3 +45,35 @@ def test_pfsense_gets_the_next_hop_of_each_peer() -> None:
     networks = {"relay": {"prefix": "10.100.0.0/24", "nodes": nodes}}
     assert wireguard_tunnel(networks, "fw", {})["gateways"] == {"hub": ["10.100.0.1"]}
     assert wireguard_tunnel(networks, "spoke", {})["gateways"] == {}
+
+
+def test_where_packets_to_other_sites_are_sent() -> None:
+    nodes = {
+        "hub": {"address": "10.100.0.1", "endpoint": "203.0.113.10"},
+        "lan": {"address": "10.100.0.2", "networks": ["10.60.0.0/16", "10.50.0.0/16"]},
+        "one": {"address": "10.100.0.3", "networks": ["10.70.0.7/32"]},
+        "pc": {"address": "10.100.0.4", "networks": ["10.80.0.0/24"]},
+    }
+    networks = {"sites": {"prefix": "10.100.0.0/24", "nodes": nodes}}
+    hostvars: dict[str, Any] = {"hub": {}, "pc": {"site_to_site_probe": "10.80.0.20"}}
+    assert wireguard_sites(networks, "hub", hostvars) == {"lan": "10.50.0.1", "one": "10.70.0.7", "pc": "10.80.0.20"}
+    assert wireguard_sites(networks, "pc", hostvars)["hub"] == "10.100.0.1"
+
+
+def test_only_the_keys_of_the_own_peers_are_looked_up() -> None:
+    """A look into hostvars costs a millisecond and more, and a network may have a thousand nodes."""
+
+    class Counting(dict[str, Any]):
+        looked = 0
+
+        def __getitem__(self, name: str) -> Any:
+            self.looked += 1
+            return super().__getitem__(name)
+
+    nodes = {f"n{number}": {"address": f"10.100.0.{number}"} for number in range(2, 50)}
+    networks = {
+        "big": {"prefix": "10.100.0.0/24", "nodes": {**nodes, "n1": {"address": "10.100.0.1", "endpoint": "x.y"}}}
+    }
+    hostvars = Counting({name: {} for name in [*nodes, "n1"]})
+    wireguard_tunnel(networks, "n7", hostvars)
+    assert hostvars.looked == 1

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, converged
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet import ARGUMENTS, GlinetBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
 from openwrt_double.router import Router, unavailable
@@ -21,8 +22,11 @@ Result = dict[str, Any]
 class Owner:
     """One who runs the module against a router: every script goes to its shell as the action plugin sends it."""
 
-    def __init__(self, router: Router) -> None:
+    def __init__(self, router: Router, glinet: bool = False) -> None:
         self.router = router
+        self.name, self.arguments = ("wgclient1", ARGUMENTS) if glinet else ("wg0", TUNNEL_ARGUMENTS)
+        self.backend: type[OpenWrtBackend | GlinetBackend] = GlinetBackend if glinet else OpenWrtBackend
+        self.warnings: list[str] = []  # of the last run
         self.scripts: list[str] = []
         self.answers: list[str] = []
 
@@ -34,13 +38,13 @@ class Owner:
 
     def run(self, check: bool = False, **given: Any) -> Result:
         """The module's result; arguments that are None are left out."""
-        arguments = {"name": "wg0", **given}
+        arguments = {"name": self.name, **given}
         arguments = {name: value for name, value in arguments.items() if value is not None}
-        validated = ArgumentSpecValidator(TUNNEL_ARGUMENTS).validate(arguments)
+        validated = ArgumentSpecValidator(self.arguments).validate(arguments)
         assert not validated.error_messages
-        result = converged(
-            validated.validated_parameters, OpenWrtBackend(validated.validated_parameters, self.execute), check, True
-        )
+        backend = self.backend(validated.validated_parameters, self.execute)
+        result = converged(validated.validated_parameters, backend, check, True)
+        self.warnings = backend.warnings()
         for peer in given.get("peers", ()):
             assert not peer.get("preshared_key") or peer["preshared_key"] not in str(result)
         return result
@@ -59,6 +63,11 @@ def router(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Router]:
         pytest.skip(reason)
     with Router(tmp_path, release=request.param) as router:
         yield router
+
+
+@pytest.fixture(scope="session")
+def own() -> Callable[[Router], Owner]:
+    return Owner
 
 
 @pytest.fixture

@@ -70,17 +70,19 @@ def live(router: Router) -> Result:
     # A host route within the tunnel's own network is netifd's at a set-up, and nobody needs it.
     routes -= {"10.3.2.1"}
     rules = "wg0" in router.sh("nft list ruleset")
-    return {"peers": peers, "routes": routes, "rules": rules}
+    cron = router.sh("pidof crond | wc -w; cat /etc/crontabs/* 2>/dev/null; true")
+    return {"peers": peers, "routes": routes, "rules": rules, "cron": cron}
 
 
 @pytest.mark.parametrize("router", ["23.05"], indirect=True)
 def test_a_change_of_peers_killed_anywhere(owner: Owner, spoke: Result, key: Key) -> None:
     router = owner.router
+    router.sh("echo nameserver 127.0.0.1 >/tmp/resolv.conf.d/resolv.conf.auto")  # so that /etc/hosts is looked at
     hub = spoke["peers"][0]
     changed = {
         **hub,
         "public_key": key(7),
-        "endpoint": "198.51.100.9:1",
+        "endpoint": "localhost:1",
         "allowed_ips": ["10.3.2.1/32", "10.0.20.0/24"],
     }
     third = {"name": "london", "public_key": key(3), "allowed_ips": ["192.168.8.0/24"]}

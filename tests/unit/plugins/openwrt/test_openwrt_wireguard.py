@@ -224,6 +224,45 @@ def test_the_tunnel_comes_back_after_a_reboot(owner: Owner, spoke: Result, key: 
     assert not owner.run(**spoke)["changed"]
 
 
+WATCH = "* * * * * /usr/bin/wireguard_watchdog # homelab.fabric\n"
+
+
+def test_names_are_looked_up_again_as_long_as_one_is_dialled(owner: Owner, spoke: Result, key: Key) -> None:
+    router = owner.router
+    router.sh("echo nameserver 127.0.0.1 >/tmp/resolv.conf.d/resolv.conf.auto; echo '# mine' >/etc/crontabs/root")
+    hub, phone = spoke["peers"]
+    named = {**spoke, "peers": [{**hub, "endpoint": "localhost:51821"}, phone]}
+    owner.run(**named)
+    assert router.sh("cat /etc/crontabs/root; pidof crond | wc -w") == f"# mine\n{WATCH}1\n"
+    router.sh("/etc/init.d/cron stop; /etc/init.d/cron disable")
+    assert owner.run(**named)["commands"] == ["/etc/init.d/cron enable", "/etc/init.d/cron restart"]
+    # One line serves both interfaces, whichever goes first.
+    second = {"name": "wg1", "addresses": ["10.4.0.1/24"], "peers": [{**named["peers"][0], "allowed_ips": []}]}
+    assert not any("cron" in line for line in owner.run(**second)["commands"])
+    owner.run(**spoke)
+    assert router.sh("cat /etc/crontabs/root") == f"# mine\n{WATCH}"
+    owner.run(name="wg1", state="absent")
+    assert router.sh("cat /etc/crontabs/root") == "# mine\n"
+    # Somebody's own line does.
+    router.sh("echo '*/5 * * * * wireguard_watchdog' >>/etc/crontabs/root")
+    assert not any("echo" in line for line in owner.run(**named)["commands"])
+    owner.run(state="absent")
+    assert router.sh("cat /etc/crontabs/root") == "# mine\n*/5 * * * * wireguard_watchdog\n"
+
+
+def test_what_works_today_and_not_for_long_is_told_of(owner: Owner, spoke: Result) -> None:
+    assert "warnings" not in owner.run(check=True, **spoke)
+    owner.router.sh("rm /usr/bin/wireguard_watchdog")
+    hub = {**spoke["peers"][0], "endpoint": "hub.example.org:51821", "persistent_keepalive": "0"}
+    warnings = owner.run(check=True, **{**spoke, "peers": [hub], "open_port": False})["warnings"]
+    for told, warning in zip(
+        ("NAT on the way: give persistent_keepalive 25", "no wireguard_watchdog", "looks up names of peers with"),
+        warnings,
+        strict=True,
+    ):
+        assert told in warning
+
+
 # Refused
 
 
@@ -344,3 +383,16 @@ def test_no_key_is_in_the_list_of_processes_nor_in_an_answer(owner: Owner, spoke
     assert not any(secret in seen[0] for secret in (private, key(102), key(103)))
     assert private not in str(owner.answers)
     assert router.sh(f"grep -rlsF {private} /etc /tmp; true") == "/etc/config/network\n"
+
+
+def test_a_check_leaves_out_what_the_task_before_announced(owner: Owner, spoke: Result) -> None:
+    keyless = {**spoke, "peers": [{**spoke["peers"][0], "public_key": None}, spoke["peers"][1]]}
+    first = owner.run(check=True, **keyless)
+    assert first["waiting_for_key"] == ["sofia"]
+    later = owner.run(check=True, **spoke, waited_for=["sofia"])
+    assert later["commands"]
+    assert not set(first["commands"]) & set(later["commands"])
+    assert owner.run(**keyless)["commands"] == first["commands"]
+    added = {command for command in owner.run(**spoke)["commands"] if "sofia" in command and "uci" in command}
+    assert added <= set(later["commands"])
+    assert later["diff"]["after"].count("sofia") == 1 + later["diff"]["before"].count("sofia")

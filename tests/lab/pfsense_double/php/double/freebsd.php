@@ -1,6 +1,7 @@
 <?php
 /*
- * Programs of FreeBSD that scripts of pfSense call: route, ifconfig, service wireguardd; on a folder also wg.
+ * Programs of FreeBSD that scripts of pfSense call: route, ifconfig, service wireguardd; in the lab also ping, on a
+ * folder also wg.
  * Called as `php freebsd.php PROGRAM WORD…`.
  */
 
@@ -13,6 +14,7 @@ function double_program($words) {
 		'route' => double_route_program(array_values(array_diff($words, ['-n', '-q', '-inet', '-inet6', '-net', '-host']))),
 		'ifconfig' => double_ifconfig($words),
 		'service' => double_service($words),
+		'ping' => double_ping($words),
 		'wg' => double_wg_program($words),
 	};
 }
@@ -42,6 +44,10 @@ function double_ifconfig($words) {
 		echo implode(' ', kernel()->interfaces()), "\n";
 		return 0;
 	}
+	if ($words == []) {
+		array_map(double_show_interface(...), kernel()->interfaces());
+		return 0;
+	}
 	[$name, $verb, $value, $action] = $words + ['', '', '', ''];
 	if (!does_interface_exist($name)) {
 		return double_say([1, "ifconfig: interface {$name} does not exist"]);
@@ -56,9 +62,37 @@ function double_ifconfig($words) {
 		default => [1, "ifconfig: {$verb}: bad value"],
 	};
 	if ($verb == '') {
-		echo "{$name}: flags=8043<", kernel()->is_up($name) ? 'UP,' : '', "RUNNING>\n";
+		double_show_interface($name);
 	}
 	return double_say($run);
+}
+
+function double_show_interface($name) {
+	echo "{$name}: flags=8043<", kernel()->is_up($name) ? 'UP,' : '', "RUNNING>\n";
+	foreach (kernel()->addresses($name) as $one) {
+		[$address, $length] = explode('/', $one);
+		$mask = sprintf('0x%08x', $length ? -1 << (32 - $length) & 0xffffffff : 0);
+		echo str_contains($address, ':') ? "\tinet6 {$address} prefixlen {$length}\n" : "\tinet {$address} netmask {$mask}\n";
+	}
+}
+
+/** Debian's ping behind FreeBSD's flags: -t is how long all of it may take, -S the address that is sent from. */
+function double_ping($words) {
+	$flags = ['c' => '-c', 't' => '-w', 'S' => '-I'];
+	$command = ['/usr/bin/ping', '-n'];
+	while (str_starts_with($words[0] ?? '', '-')) {
+		$word = array_shift($words);
+		$value = strlen($word) > 2 ? substr($word, 2) : array_shift($words);
+		if (!isset($flags[$word[1] ?? '']) || $value === null) {
+			return double_say([64, "ping: illegal option -- {$word}"]);
+		}
+		array_push($command, $flags[$word[1]], $value);
+	}
+	if (count($words) != 1) {
+		return double_say([64, 'usage: ping [-c count] [-S src_addr] [-t timeout] host']);
+	}
+	passthru(implode(' ', array_map(escapeshellarg(...), [...$command, '--', $words[0]])) . ' 2>&1', $status);
+	return $status == 0 ? 0 : 2;
 }
 
 function double_service($words) {

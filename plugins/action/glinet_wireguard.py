@@ -1,0 +1,21 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The whole of the module, which differs from OpenWrt's in what is written there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.homelab.fabric.plugins.action.openwrt_wireguard import ActionModule as RouterAction
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import Backend
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet import ARGUMENTS, GlinetBackend
+
+
+class ActionModule(RouterAction):
+    """Reads the router with one script, and changes it with another one."""
+
+    arguments = ARGUMENTS
+
+    def _backend(self, params: dict[str, Any]) -> Backend:
+        return GlinetBackend(params, self._execute)

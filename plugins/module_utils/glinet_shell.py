@@ -1,0 +1,98 @@
+# Copyright (c) 2026, homelab.fabric contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a router of GL.iNet is asked in one script, and the messages for its own failures. See openwrt_shell.py.
+
+Firmware 4.8 and later has `route_policy` and `rtp2.sh`, which writes most of network and firewall itself; up to 4.7
+there is one client interface and `vpnpolicy`.
+"""
+
+from __future__ import annotations
+
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import LIVE
+
+PACKAGES = ("network", "firewall", "wireguard", "route_policy", "vpnpolicy", "dhcp")
+WIREGUARD_FILE = "/etc/config/wireguard"
+USER_FILE = "/etc/firewall.user"  # run by fw3 at each start and reload
+TABLE_FOLDER = "/etc/nftables.d"  # read by fw4 inside of its table
+LISTS = "/etc/domain_mac_list"  # of prefixes, which rules of route_policy name
+BAD_RESOLVER = "1.1.1.1"
+
+# rtp2.sh commits what others have pending, on fw4 in every package. Of peers only what is needed is shown: groups hold
+# passwords of providers, and a private key never leaves the router.
+READ = (
+    """
+part missing
+for tool in uci ubus wg ip awk md5sum; do command -v $tool >/dev/null || echo $tool; done
+part kind
+[ ! -e /lib/netifd/proto/wgclient.sh ] || echo glinet
+[ ! -x /usr/bin/rtp2.sh ] || echo route_policy
+[ ! -x /sbin/fw4 ] || echo fw4
+[ "$(uci -q get glipv6.globals.enabled)" != 1 ] || echo ipv6
+part sums
+for p in PACKAGES; do echo /etc/config/$p; done | xargs md5sum 2>/dev/null
+part mode
+ls -l WIREGUARD_FILE | cut -c 5-10
+part changes
+{ [ ! -x /sbin/fw4 ] || uci changes; for p in PACKAGES; do uci changes $p; done; } 2>/dev/null | awk -F= '
+/^[-+|~@^]?[A-Za-z0-9_-]+[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)/ && !seen[$1]++ { print $1 }'
+part network
+uci -q -X show network | awk -v n=$n '
+/^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
+/^network\\./ && (name[3] == "" || name[2] == n) { show = 1 }
+/^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask|config|disabled)$/ { show = 1 }
+show { print }'
+part firewall
+[ ! -e /etc/config/firewall ] || { echo there; uci -q -X show firewall; }
+part wireguard
+own=$(uci -q get network.$n.config)
+made=$(uci -q show wireguard | sed -n "s/^wireguard[.]\\([A-Za-z0-9_]*\\)[.]description='homelab.fabric: $n'$/\\1/p")
+uci -q -X show wireguard | awk -v own=" $(echo $own $made) " '
+/^wireguard\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
+/^wireguard\\./ && (name[3] == "" || name[3] ~ /^(group_|peer_|address_|end_point|presharedkey_)/) { show = 1 }
+/^wireguard\\./ && name[3] ~ /^(name|description|public_key|allowed_ips|mtu|persistent_keepalive)$/ { show = 1 }
+/^wireguard\\./ && name[3] ~ /^(listen_port|dns|route_allowed_ips|nohostroute|fwmark|type)$/ { show = 1 }
+/^wireguard\\./ && name[3] == "preshared_key" && index(own, " " name[2] " ") { show = 1 }
+show { print }'
+part policy
+uci -q -X show route_policy
+uci -q -X show vpnpolicy
+part lists
+for f in LISTS/dst_net*; do [ ! -f "$f" ] || { echo "# ${f##*/}"; head -n 1000 "$f"; }; done
+part key
+peer=${own:-$made}
+key=$(uci -q get wireguard.$peer.private_key)
+[ "$key" ] || key=$(uci -q get wireguard.group_$(uci -q get wireguard.$peer.group_id).private_key)
+[ ! "$key" ] || echo "$key" | wg pubkey 2>/dev/null || echo bad
+key=
+part written
+grep -s "# homelab.fabric: $n\\$" USER_FILE
+cat TABLE_FOLDER/90-fabric-$n.nft 2>/dev/null
+part marked
+iptables -t mangle -S LOCAL_POLICY 2>/dev/null
+nft list chain inet fw4 fabric_$n 2>/dev/null
+part advice
+{ uci -q show glconfig.general.track_ip; for p in network dhcp wireguard gl-dns gl-dns-v2; do uci -q show $p; done; } |
+    awk -F= -v q="'" '/[.](track_ip|dns|server|[a-z_]*dns[a-z_0-9]*)=/ && index($0, q "BAD_RESOLVER" q) { print $1 }'
+grep -sqw 'BAD_RESOLVER' /etc/AdGuardHome/config.yaml && echo /etc/AdGuardHome/config.yaml
+"""
+    + LIVE
+)
+for _word, _text in (
+    ("PACKAGES", " ".join(PACKAGES)),
+    ("WIREGUARD_FILE", WIREGUARD_FILE),
+    ("USER_FILE", USER_FILE),
+    ("TABLE_FOLDER", TABLE_FOLDER),
+    ("LISTS", LISTS),
+    ("BAD_RESOLVER", BAD_RESOLVER.replace(".", "[.]")),
+):
+    READ = READ.replace(_word, _text)
+
+REASONS = {
+    "meanwhile": "Somebody changed this router's configuration during this run, the web interface perhaps. Run the "
+    "playbook again",
+    "instance": "the firmware made no {name} of its rule. Has the router just started? Run the playbook again in a "
+    "minute; `logread | grep rtp2` there tells more",
+    "gone": "{name} is not configured any more, but did not go within {seconds} s. Run the playbook again in a minute",
+    "files": "a file below /etc cannot be written; nothing was committed. It said: {said}. Is the router's flash full?",
+}
