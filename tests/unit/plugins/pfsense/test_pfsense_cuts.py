@@ -97,6 +97,17 @@ def test_killed_at_every_write(
             shutil.rmtree(firewall.root)
 
 
+def test_a_removal_that_fails_is_taken_back(run: Run, relay: Answer, firewall: PfSense) -> None:
+    run(firewall, **relay)
+    before = state(firewall)
+    firewall.fault("run ifconfig tun_wg0 destroy 1")
+    failed = run(firewall, state="absent")
+    assert failed["msg"] == "wg_tunnel_sync() ended with code 256. The previous configuration was restored"
+    assert state(firewall) == before
+    assert not run(firewall, **relay)["changed"]
+    assert not run(firewall, state="absent").get("failed")
+
+
 MODULE = """
 import json, os, sys
 from ansible.module_utils import basic
