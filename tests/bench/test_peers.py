@@ -64,7 +64,7 @@ def on_routeros(call: Callable[[Call], None]) -> None:
         }
 
         def run(arguments: dict[str, Any]) -> dict[str, Any]:
-            return in_a_process("routeros_wireguard", arguments | connection)
+            return in_a_process("routeros_wireguard", arguments | connection, os.environ)
 
         call(run)
 
@@ -85,7 +85,7 @@ def on_pfsense(call: Callable[[Call], None]) -> None:
         firewall.settle()
 
 
-def in_a_process(module: str, arguments: dict[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def in_a_process(module: str, arguments: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).parent / "run_module.py"), module],
         input=json.dumps(arguments),
