@@ -91,22 +91,20 @@ def addresses(section: Section, goal: Iterable[str]) -> tuple[str, ...]:
     return sorted_prefixes(found)
 
 
-def peer_of(section: Section, name: str, goal: Tunnel) -> Peer | None:
+def peer_of(section: Section, name: str) -> Peer | None:
     """None as long as its key is not known."""
     try:
         key = parse_key(section.get("public_key"), "public_key")
     except TunnelError:
         return None
     secret = section.get("preshared_key") if section.get("presharedkey_enable", "1") != "0" else ""
-    keepalive = int(section.get("persistent_keepalive") or 0) or KEEPALIVE
-    asked = {peer.keepalive for peer in goal.peers}
     return Peer(
         name=section.get("name") or key,
         public_key=key,
         preshared_key=Secret(secret) if secret else None,
         endpoint=_endpoint(section),
         allowed_ips=allowed_ips(section),
-        keepalive=0 if keepalive == KEEPALIVE and asked == {0} else keepalive,
+        keepalive=int(section.get("persistent_keepalive") or 0) or KEEPALIVE,
         ours=is_ours(section, name),
     )
 
@@ -117,7 +115,7 @@ def tunnel_of(config: Config, firewall: Sections, goal: Tunnel, public_key: str 
     if section is None:
         return None
     rule = rule_section(config, section)
-    peer = peer_of(section, goal.name, goal)
+    peer = peer_of(section, goal.name)
     own = addresses(section, goal.addresses)
     port = int(section.get("listen_port")) if section.get("listen_port").isdecimal() else None
     if peer is None:  # a key pair, and the rest is for when there is somebody to dial
@@ -315,7 +313,7 @@ def _peer_options(config: Config, target: Tunnel, peer: Peer | None, section: Se
         # One value: the entries of a list would be glued together, and the interface come up with no peer.
         "allowed_ips": ",".join(peer.allowed_ips),
         "route_allowed_ips": "1",
-        "persistent_keepalive": str(peer.keepalive or KEEPALIVE),
+        "persistent_keepalive": str(peer.keepalive),
     }
 
 
