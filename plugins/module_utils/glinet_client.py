@@ -153,6 +153,10 @@ def _host(address: str) -> str:
 
 def check(config: Config, target: Tunnel) -> None:
     """Raises TunnelError for what a client of this firmware cannot be."""
+    if target.name == "wgserver":
+        raise TunnelError(
+            "name", "GL.iNet's server is not built yet", "make another node the hub, and this one a client"
+        )
     if (target.name == "wgclient") == config.newer:
         few = "wgclient1 to wgclient5" if config.newer else "wgclient"
         raise TunnelError("name", f"this firmware has no {target.name}", f"name {few}")
