@@ -127,7 +127,7 @@ class GlinetBackend:
 
     def _plan_present(self, target: Tunnel) -> shell.Plan:
         state, name = self._read, self._name
-        client.check(state.config, target)
+        client.check(state.config, target, bool(self._params["purge"]))
         check_routes(target, state.live, state.routes, state.client)
         peer = self._dialled = target.peers[0] if target.peers else None
         made = client.plan(state.config, target, bool(self._params["kill_switch"]))

@@ -151,23 +151,20 @@ def _host(address: str) -> str:
 # What is refused
 
 
-def check(config: Config, target: Tunnel) -> None:
-    """Raises TunnelError for what a client of this firmware cannot be."""
+def check(config: Config, target: Tunnel, purge: bool) -> None:
+    """Raises TunnelError for what a client of this firmware cannot be. `purge`: others' tunnels may be taken over."""
     if target.name == "wgserver":
-        raise TunnelError(
-            "name", "GL.iNet's server is not built yet", "make another node the hub, and this one a client"
-        )
+        raise TunnelError("name", "GL.iNet's server is not built yet", "make it a node of OpenWrt (docs/glinet.md)")
     if (target.name == "wgclient") == config.newer:
         few = "wgclient1 to wgclient5" if config.newer else "wgclient"
         raise TunnelError("name", f"this firmware has no {target.name}", f"name {few}")
     ours = [peer for peer in target.peers if peer.ours]
     section = peer_section(config, target.name)
-    others = [peer.name for peer in target.peers if not peer.ours]
-    if others or (section and not is_ours(section, target.name) and not ours):
-        whose = (others or [section.get("name") if section else ""])[0]
+    adopted = purge or (section and section.get("public_key") in [peer.public_key for peer in ours])
+    if section and not is_ours(section, target.name) and not adopted:
         raise TunnelError(
             "name",
-            f"{target.name} is the tunnel to {whose}, which somebody else made",
+            f"{target.name} is the tunnel to {section.get('name')}, which somebody else made",
             "name another one, or remove that tunnel in the router's web interface",
         )
     if len(ours) > 1:
