@@ -11,7 +11,7 @@ help: ## this list
 setup: ## install what the other commands need (each of them does it by itself)
 	@tests/setup
 
-demo: setup ## build a network in the lab and open its pages from afar (NETWORK=relay or pfsense); the lab stays up
+demo: setup ## build a network in the lab and open its pages from afar (NETWORK=relay, pfsense or site-to-site); the lab stays up
 	@NETWORK=$(NETWORK) tests/demo
 
 test: setup ## everything below, with a table of results at the end

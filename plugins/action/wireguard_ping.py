@@ -36,6 +36,7 @@ ARGUMENTS: dict[str, Any] = {
     "networks": {"type": "list", "elements": "str", "default": []},
     "targets": {"type": "dict", "required": True},
     "timeout": {"type": "int", "default": 30},
+    "wait_for": {"type": "list", "elements": "str"},
     "routeros": {"type": "dict", "options": CONNECTION_ARGUMENTS},
 }
 
@@ -50,20 +51,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         _spec, wanted = self.validate_argument_spec(ARGUMENTS, required_if=[("device", "routeros", ("routeros",))])
-        wanted["timeout"] = 0 if self._task.check_mode else wanted["timeout"]
+        asked = wanted["targets"] if wanted["wait_for"] is None else wanted["wait_for"]
+        seconds = dict.fromkeys(wanted["targets"], 0)
+        if not self._task.check_mode:
+            seconds.update({name: wanted["timeout"] for name in asked if name in seconds})
         try:
-            result["sites"] = self._of_a_router(wanted) if wanted["routeros"] else self._by_shell(wanted)
+            result["sites"] = (self._of_a_router if wanted["routeros"] else self._by_shell)(wanted, seconds)
         except NotAllowed as error:
             return {**result, "changed": False, "sites": {}, "warnings": [str(error)]}
         except DeviceError as error:
             return {**result, "failed": True, "msg": str(error)}
         return {**result, "changed": False}
 
-    def _by_shell(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _by_shell(self, wanted: dict[str, Any], seconds: dict[str, int]) -> dict[str, Any]:
         device, targets = wanted["device"], wanted["targets"]
         own = own_addresses(self._shell(listing_script(device)))
         sources = {name: source_for(address, own, wanted["networks"]) for name, address in targets.items()}
-        said = self._shell(sending_script(device, targets, sources, wanted["timeout"]))
+        said = self._shell(sending_script(device, targets, sources, seconds))
         try:
             answers, peers = parse_answers(said)
         except ValueError:
@@ -74,7 +78,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         done = self._low_level_execute_command("/bin/sh", in_data=script.encode())
         return str(done["stdout"]).replace("\r\n", "\n")
 
-    def _of_a_router(self, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _of_a_router(self, wanted: dict[str, Any], seconds: dict[str, int]) -> dict[str, Any]:
         if LIBRARY_PROBLEM:
             raise DeviceError("librouteros is not installed beside Ansible: pip install librouteros")
         router, targets = Router(wanted["routeros"]), wanted["targets"]
@@ -84,14 +88,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
             own = [row["address"].partition("/")[0] for row in rows if not is_on(row, "disabled")]
             sources = {name: source_for(address, own, wanted["networks"]) for name, address in targets.items()}
             answers: dict[str, Answer] = {}
-            end = time.monotonic() + wanted["timeout"]
-            while True:
-                for name, address in targets.items():
-                    if name not in answers or answers[name].milliseconds is None:
-                        answers[name] = Answer(*router.ping(address, sources[name]))
-                if all(answer.milliseconds is not None for answer in answers.values()) or time.monotonic() > end:
-                    break
-                time.sleep(POLL)
+            started = time.monotonic()
+            waiting = list(targets)
+            while waiting:
+                for name in waiting:
+                    answers[name] = Answer(*router.ping(targets[name], sources[name]))
+                taken = time.monotonic() - started
+                waiting = [name for name in waiting if answers[name].milliseconds is None and taken < seconds[name]]
+                time.sleep(POLL if waiting else 0)
             live = router.rows(PEERS, ("allowed-address", "last-handshake", "rx", "tx"))
         finally:
             router.close()

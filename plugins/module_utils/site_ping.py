@@ -50,10 +50,11 @@ def listing_script(device: str) -> str:
 
 _SEND = """
 export LC_ALL=C PATH=$PATH:/usr/local/bin:/usr/sbin:/sbin
-end=$(($(date +%s) + {seconds}))
+now=$(date +%s)
 try() {{
     name=$1
-    shift
+    end=$((now + $2))
+    shift 2
     until said=$("$@" 2>&1); do
         if [ "$(date +%s)" -ge $end ]; then
             echo "@lost $name $(echo "$said" | sed -n 's/^ping6*: //p' | head -n 1)"
@@ -72,10 +73,12 @@ echo @end
 """
 
 
-def sending_script(device: str, targets: Mapping[str, str], sources: Mapping[str, str], seconds: int) -> str:
-    """Sends a packet to every target at once, again and again until it is answered or the seconds are over.
+def sending_script(
+    device: str, targets: Mapping[str, str], sources: Mapping[str, str], seconds: Mapping[str, int]
+) -> str:
+    """Sends a packet to every target at once, again and again until it is answered or its seconds are over.
 
-    `targets` and `sources` are addresses by the names of the sites; a source that is empty is the system's to choose.
+    All are by the names of the sites. A source that is empty is the system's to choose.
     """
     # FreeBSD means other things by -I and -W.
     words = ["/sbin/ping", "-c1", "-t1", "-S"] if device == "pfsense" else ["ping", "-c1", "-W1", "-I"]
@@ -83,8 +86,8 @@ def sending_script(device: str, targets: Mapping[str, str], sources: Mapping[str
     for name, address in targets.items():
         source = sources.get(name)
         command = [*words, source, address] if source else [*words[:-1], address]
-        tries.append(f"try {shlex.quote(name)} {shlex.join(command)} &")
-    return _SEND.format(seconds=seconds, tries="\n".join(tries))
+        tries.append(f"try {shlex.quote(name)} {seconds[name]} {shlex.join(command)} &")
+    return _SEND.format(tries="\n".join(tries))
 
 
 def parse_answers(text: str) -> tuple[dict[str, Answer], list[Peer]]:

@@ -35,6 +35,10 @@ options:
     description: Seconds to wait for all answers. In check mode one packet is sent to each.
     type: int
     default: 30
+  wait_for:
+    description: Names of the targets whose answers are waited for. The others get one packet. Default is all.
+    type: list
+    elements: str
   routeros:
     description:
       - The connection to a router with RouterOS, as M(homelab.fabric.routeros_wireguard) takes it.

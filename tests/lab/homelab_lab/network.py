@@ -11,7 +11,7 @@ SSH_PORT = 2222
 OPENWRT = {"openwrt": "198.51.100.50", "glinet": "198.51.100.60"}
 PFSENSE = {"pfsense": "203.0.113.90", "sofia": "203.0.113.91"}
 # A name by which others dial, outside of Cloudflare's zone.
-NAMES = {"sofia.example.net": (PFSENSE["sofia"], "2001:db8:113::91")}
+NAMES = {"sofia.example.net": (PFSENSE["sofia"], "2001:db8:91::91")}
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ HOSTS: tuple[Host, ...] = (
         ports=(
             Port("servers", "servers", ("203.0.113.1/24", "2001:db8:113::1/64")),
             Port("visitors", "visitors", ("198.51.100.1/24", "2001:db8:51::1/64")),
+            Port("broker", "broker", ("2001:db8:91::1/64",)),
         ),
         routes_packets=True,
     ),
@@ -206,14 +207,14 @@ HOSTS: tuple[Host, ...] = (
     ),
     Host(
         "sofia",
-        "the hub of sites: pfSense with three LANs, and IPv6 by an interface of its own",
+        "the hub of sites: pfSense with three LANs, and IPv6 by a broker's interface of its own",
         behind="inet",
         ports=(
             Port("vtnet0", "servers"),
             Port("vtnet1", "sofia-lan"),
             Port("vtnet2", "sofia-servers"),
             Port("vtnet3", "sofia-old"),
-            Port("vtnet4", "servers"),
+            Port("vtnet4", "broker"),
         ),
         routes_packets=True,
         program="pfsense_double",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 INTERFACE = """\
-		<{key}>
-			<enable></enable>
-			<if>{card}</if>
-			<descr><![CDATA[{name}]]></descr>
+\t\t<{key}>
+\t\t\t<enable></enable>
+\t\t\t<if>{card}</if>
+\t\t\t<descr><![CDATA[{name}]]></descr>
 {addresses}
-		</{key}>
+\t\t</{key}>
 """
 V4 = "\t\t\t<ipaddr>{}</ipaddr>\n\t\t\t<subnet>24</subnet>"
 V6 = "\t\t\t<ipaddrv6>{}</ipaddrv6>\n\t\t\t<subnetv6>64</subnetv6>\n\t\t\t<gatewayv6>WANGW6</gatewayv6>"
+GATEWAY = "<interface>{}</interface>\n\t\t\t<gateway>{}<"
 
 
 def configuration(factory: str) -> str:
@@ -23,9 +24,9 @@ def configuration(factory: str) -> str:
         "<ipaddr>192.168.8.1<": "<ipaddr>10.0.10.1<",
         "<ipaddr>192.168.20.1<": "<ipaddr>10.0.20.1<",
         "\t</interfaces>": INTERFACE.format(key="opt2", card="vtnet3", name="OLD", addresses=V4.format("192.168.1.1"))
-        + INTERFACE.format(key="opt3", card="vtnet4", name="HENET", addresses=V6.format("2001:db8:113::91"))
+        + INTERFACE.format(key="opt3", card="vtnet4", name="HENET", addresses=V6.format("2001:db8:91::91"))
         + "\t</interfaces>",
-        "<interface>wan</interface>\n\t\t\t<gateway>2001": "<interface>opt3</interface>\n\t\t\t<gateway>2001",
+        GATEWAY.format("wan", "2001:db8:113::1"): GATEWAY.format("opt3", "2001:db8:91::1"),
     }
     for before, after in changes.items():
         if before not in factory:

@@ -24,6 +24,11 @@ def test_the_readme_picture_is_the_example_inventory() -> None:
     assert (ROOT / "docs/relay.svg").read_text() == draw(example(), "relay")
 
 
+def test_the_picture_of_the_sites_is_the_inventory_of_the_lab() -> None:
+    variables = yaml.safe_load((ROOT / "tests/lab/inventory-site-to-site/group_vars/all.yml").read_text())
+    assert (ROOT / "docs/sites.svg").read_text() == draw(variables["wireguard_networks"], "sites")
+
+
 @pytest.mark.parametrize("upper", [1, 2, 4])
 @pytest.mark.parametrize("lower", [0, 1, 5])
 def test_all_of_it_is_drawn_inside_the_frame(upper: int, lower: int) -> None:

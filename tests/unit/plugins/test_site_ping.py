@@ -76,7 +76,7 @@ def test_packets_are_sent_until_they_are_answered_or_time_is_up(tools: Path, she
     if not shutil.which(shell):
         pytest.skip(f"no {shell} here")
     targets = {"london": "10.0.0.1", "sofia": "10.0.0.2", "vps": "10.0.0.3", "x-1": "10.0.9.9"}
-    script = sending_script("openwrt", targets, {"london": "192.168.0.1"}, 1)
+    script = sending_script("openwrt", targets, {"london": "192.168.0.1"}, {**dict.fromkeys(targets, 0), "sofia": 20})
     words = [shell, "sh"] if shell == "busybox" else [shell]
     path = {"PATH": f"{tools}:{os.environ['PATH']}"}
     done = subprocess.run(words, input=script, env=os.environ | path, text=True, capture_output=True, check=True)
@@ -93,9 +93,16 @@ def test_packets_are_sent_until_they_are_answered_or_time_is_up(tools: Path, she
     assert peers[1] == Peer((), None)
 
 
+def test_a_site_that_is_not_waited_for_gets_one_packet(tools: Path) -> None:
+    script = sending_script("openwrt", {"sofia": "10.0.0.2"}, {}, {"sofia": 0})
+    path = {"PATH": f"{tools}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh"], input=script, env=os.environ | path, text=True, capture_output=True, check=True)
+    assert parse_answers(done.stdout)[0] == {"sofia": Answer(None, "no answer")}
+
+
 def test_freebsd_has_other_flags() -> None:
-    script = sending_script("pfsense", {"london": "10.0.0.1"}, {"london": "10.0.10.1"}, 1)
-    assert "try london /sbin/ping -c1 -t1 -S 10.0.10.1 10.0.0.1 &" in script
+    script = sending_script("pfsense", {"london": "10.0.0.1"}, {"london": "10.0.10.1"}, {"london": 5})
+    assert "try london 5 /sbin/ping -c1 -t1 -S 10.0.10.1 10.0.0.1 &" in script
 
 
 def test_a_script_that_broke_off_is_no_answer() -> None:

@@ -1,0 +1,82 @@
+"""site-to-site.yml over simulated routers: check mode, one call a node when nothing is new, nodes that are off."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
+
+from tests.integration.sites.network import Sites
+
+
+def module_calls(sites: Sites) -> dict[str, int]:
+    """How often each router was asked for its interfaces: once a call of the module; the list is begun anew."""
+    found = {}
+    for name, router in sites.routers.items():
+        asked = [words for words in map(str, router.sentences) if "/interface/wireguard/print" in words]
+        found[name] = len(asked)
+        router.sentences.clear()
+    return found
+
+
+def test_blank_routers_are_foretold_and_connected_and_a_second_run_is_one_call_a_node(tmp_path: Path) -> None:
+    with Sites(tmp_path, 3) as sites:
+        check = sites.play("--check", "--diff").ok()
+        assert [router.writes for router in sites.routers.values()] == [0, 0, 0]
+        assert "+  - name: node2" in check.output
+        first = sites.play("-v").ok()
+        assert sites.peers("node0") == {"node1", "node2"}
+        assert sites.peers("node1") == sites.peers("node2") == {"node0"}
+        assert "node1    2 ms       -    2 ms" in first.output
+        module_calls(sites)
+        writes = [router.writes for router in sites.routers.values()]
+        again = sites.play().ok()
+        assert (again.total("changed"), [router.writes for router in sites.routers.values()]) == (0, writes)
+        assert module_calls(sites) == {"node0": 1, "node1": 1, "node2": 1}
+
+
+def test_a_node_that_is_off_is_finished_by_the_next_run_and_nobody_loses_it(tmp_path: Path) -> None:
+    with Sites(tmp_path, 4) as sites:
+        off = sites.routers["node3"]
+        sites.routers["node3"].stop()
+        run = sites.play()
+        assert run.status != 0
+        assert run.recap["node3"]["failed"] == 1
+        assert [run.recap[name]["failed"] for name in ("node0", "node1", "node2")] == [0, 0, 0]
+        assert sites.peers("node0") == {"node1", "node2"}
+        assert re.search(r"node3 +off +off +off +-", run.output)
+        assert off.writes == 0
+
+
+def test_limit_costs_nobody_a_peer(tmp_path: Path) -> None:
+    with Sites(tmp_path, 3) as sites:
+        sites.play().ok()
+        assert sites.play("--limit", "node0").ok().total("changed") == 0
+        assert sites.play("--limit", "node2").ok().total("changed") == 0
+        assert sites.peers("node0") == {"node1", "node2"}
+
+
+def test_a_packet_that_is_lost_fails_the_run_and_names_the_link(tmp_path: Path) -> None:
+    with Sites(tmp_path, 2) as sites:
+        sites.routers["node1"].plane.answering.clear()
+        run = sites.play("-e", "site_to_site_timeout=1")
+        assert run.status != 0
+        assert "LOST" in run.output
+        assert "the link node1 - node0 has never had a handshake" in " ".join(run.output.split())
+
+
+def test_two_hubs_with_a_spoke_each_and_a_mesh(tmp_path: Path) -> None:
+    with Sites(tmp_path, 4, dialled=[0, 1], hub=["node0", "node1"], nodes={"node3": {"hub": "node1"}}) as sites:
+        sites.play().ok()
+        assert sites.peers("node0") == {"node1", "node2"}
+        assert sites.peers("node1") == {"node0", "node3"}
+        assert sites.peers("node3") == {"node1"}
+    with Sites(tmp_path, 3, dialled=[0, 1, 2]) as sites:
+        sites.play().ok()
+        assert [sites.peers(name) for name in sites.routers] == [
+            {"node1", "node2"},
+            {"node0", "node2"},
+            {"node0", "node1"},
+        ]
