@@ -90,14 +90,14 @@ def refuse_pending(parts: Mapping[str, str], packages: Sequence[str]) -> None:
 
 
 # The whole is one group, so that a script of which only a part arrives does nothing. PIPE and HUP: the connection may
-# break, for it may go through the tunnel itself.
+# break, for it may go through the tunnel itself. `echo` is the shell's own, so what it gets is in no list of processes.
 _FRAME = """{{
 export LC_ALL=C
 umask 077
 n={name}
 d={folder}
 part() {{ echo; echo "@@{nonce} $1"; }}
-option() {{ printf '%s\\n' "${{net:=$(uci -q -X show network)}}" | sed -n "s/^network[.]$n[.]$1='\\(.*\\)'$/\\1/p"; }}
+option() {{ echo "${{net:=$(uci -q -X show network)}}" | sed -n "s/^network[.]$n[.]$1='\\(.*\\)'$/\\1/p"; }}
 {body}
 part end
 exit 0
@@ -116,7 +116,7 @@ part changes
 uci changes 2>/dev/null | awk -F= '/^[-+|~@^]?(network|firewall)\\./ { print $1 }'
 part network
 net=$(uci -q -X show network)
-printf '%s\\n' "$net" | awk -v n=$n '
+echo "$net" | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
 /^network\\./ && name[3] == "" { own = $0 ~ "=wireguard_" n "$" || name[2] == n; show = 1 }
 /^network\\./ && name[3] != "" && own { show = 1 }
