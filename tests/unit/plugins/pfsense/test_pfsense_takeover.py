@@ -116,4 +116,4 @@ def test_an_unassigned_tunnel_gets_an_interface(run: Run, site: PfSense) -> None
     assert not run(site, **wanted)["changed"]
     purged = run(site, **wanted, purge=True)
     assert any(line.startswith(f"delete {PEERS}[tun=tun_wg1") for line in purged["commands"])
-    assert site.system["interfaces"]["tun_wg1"]["peers"] == {}
+    assert not site.system["interfaces"]["tun_wg1"]["peers"]
