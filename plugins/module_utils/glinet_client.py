@@ -182,6 +182,7 @@ def check(config: Config, target: Tunnel) -> None:
             "give that node an endpoint",
         )
     _check_free(config, target.name)
+    _check_others(config, target)
     for version in (4, 6):
         if len([a for a in target.addresses if ipaddress.ip_interface(a).version == version]) > 1:
             raise TunnelError("addresses", f"more than one of IPv{version}", "GL.iNet's firmware takes one of each")
@@ -197,6 +198,18 @@ def _check_free(config: Config, name: str) -> None:
     if name != free:
         remedy = f"name {free}" if free else "remove one of its tunnels in the web interface"
         raise TunnelError("name", f"the firmware makes {free or 'no sixth tunnel'} next, not {name}", remedy)
+
+
+def _check_others(config: Config, target: Tunnel) -> None:
+    """Once one rule is enabled, the firmware drops what no rule sends anywhere, unless it may fail over to WAN."""
+    rules = [section for section in config.policy.values() if section.type == "rule" and section.get("enabled") == "1"]
+    default = next((section for section in config.policy.values() if section.type == "default"), None)
+    if config.newer and target.peers and not rules and (default is None or default.get("enabled") != "1"):
+        raise TunnelError(
+            "peers",
+            "this router may not fail over to WAN, so with a tunnel its LAN would lose the rest of the Internet",
+            "`uci set route_policy.default=default; uci set route_policy.default.enabled=1; uci commit route_policy`",
+        )
 
 
 # What shall be there

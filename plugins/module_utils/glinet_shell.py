@@ -34,8 +34,9 @@ for p in PACKAGES; do echo /etc/config/$p; done | xargs md5sum 2>/dev/null
 part mode
 ls -l WIREGUARD_FILE | cut -c 5-10
 part changes
-{ [ ! -x /sbin/fw4 ] || uci changes; for p in PACKAGES; do uci changes $p; done; } 2>/dev/null | awk -F= '
-/^[-+|~@^]?[A-Za-z0-9_-]+[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)/ && !seen[$1]++ { print $1 }'
+some='(EITHER)'
+[ ! -x /sbin/fw4 ] || some='[A-Za-z0-9_-]+'
+uci changes 2>/dev/null | grep -oE "^[-+|~@^]?$some[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)" | tr -d =
 part network
 uci -q -X show network | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
@@ -72,14 +73,17 @@ part marked
 iptables -t mangle -S LOCAL_POLICY 2>/dev/null
 nft list chain inet fw4 fabric_$n 2>/dev/null
 part advice
-{ uci -q show glconfig.general.track_ip; for p in network dhcp wireguard gl-dns gl-dns-v2; do uci -q show $p; done; } |
-    awk -F= -v q="'" '/[.](track_ip|dns|server|[a-z_]*dns[a-z_0-9]*)=/ && index($0, q "BAD_RESOLVER" q) { print $1 }'
+for p in glconfig network dhcp wireguard gl-dns gl-dns-v2; do
+    grep -sqw 'BAD_RESOLVER' /etc/config/$p && uci -q show $p |
+        awk -F= '/[.](track_ip|dns|server|[a-z_]*dns[a-z_0-9]*)=/ && /[^0-9.]BAD_RESOLVER[^0-9.]/ { print $1 }'
+done
 grep -sqw 'BAD_RESOLVER' /etc/AdGuardHome/config.yaml && echo /etc/AdGuardHome/config.yaml
 """
     + LIVE
 )
 for _word, _text in (
     ("PACKAGES", " ".join(PACKAGES)),
+    ("EITHER", "|".join(PACKAGES)),
     ("WIREGUARD_FILE", WIREGUARD_FILE),
     ("USER_FILE", USER_FILE),
     ("TABLE_FOLDER", TABLE_FOLDER),

@@ -1,4 +1,4 @@
-"""One module call with 200 peers against one with 2, on each device that Python reaches: from nothing, and idle."""
+"""One module call with 200 peers against one with 2, by device: converging from nothing, and idle."""
 
 from __future__ import annotations
 
@@ -16,13 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, converged
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
+from openwrt_double.router import Router
 from pfsense_double import PfSense
 from routeros_double import RouterOS
 
 from tests.bench.ratios import show
 from tests.integration.linux.hosts import ROOT, LinuxHost
 
-ROUNDS = 5
+ROUNDS = 3
 FEW, MANY = 2, 200
 LIMITS = {"converge": 3.0, "idle": 1.5}
 
@@ -93,6 +98,21 @@ def in_a_process(module: str, arguments: dict[str, Any], environment: Mapping[st
     return result
 
 
+def on_openwrt(call: Callable[[Call], None]) -> None:
+    """What the action plugin does, and its scripts on the router, without ssh."""
+    with tempfile.TemporaryDirectory() as folder, Router(Path(folder)) as router:
+
+        def execute(script: str) -> Answer:
+            done = router.run("/bin/sh", text=script)
+            return Answer(done.returncode, done.stdout, done.stderr)
+
+        def run(arguments: dict[str, Any]) -> dict[str, Any]:
+            params = ArgumentSpecValidator(TUNNEL_ARGUMENTS).validate(arguments).validated_parameters
+            return converged(params, OpenWrtBackend(params, execute), check_mode=False, with_diff=False)
+
+        call(run)
+
+
 def on_linux(call: Callable[[Call], None]) -> None:
     host = LinuxHost()
     try:
@@ -118,7 +138,7 @@ def measured(device: Callable[[Callable[[Call], None]], None], wanted: dict[str,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="hosts in namespaces need root")
-@pytest.mark.parametrize("device", [on_routeros, on_linux, on_pfsense])
+@pytest.mark.parametrize("device", [on_routeros, on_linux, on_pfsense, on_openwrt])
 def test_peers(device: Callable[[Callable[[Call], None]], None]) -> None:
     taken: dict[tuple[str, int], list[float]] = {(what, peers): [] for what in LIMITS for peers in (FEW, MANY)}
     for number in range(ROUNDS + 1):

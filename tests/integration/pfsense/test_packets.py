@@ -92,7 +92,8 @@ def built() -> Iterator[Site]:
     allowed = "allowed-ips 10.9.0.0/24,192.168.8.0/24"
     mine = on("pfsense", "wg", "show", "tun_wg0", "public-key").strip()
     on("visitor", "wg", "set", "spoke0", *f"{words.format(mine)} {allowed}".split())
-    yield Site(key, *runs, counted, watch)
+    check, first, second = runs
+    yield Site(key, check, first, second, counted, watch)
     attempt("visitor", "ip", "link", "del", "spoke0")
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 INTERFACE = """\
-		<{key}>
-			<enable></enable>
-			<if>{card}</if>
-			<descr><![CDATA[{name}]]></descr>
+\t\t<{key}>
+\t\t\t<enable></enable>
+\t\t\t<if>{card}</if>
+\t\t\t<descr><![CDATA[{name}]]></descr>
 {addresses}
-		</{key}>
+\t\t</{key}>
 """
 V4 = "\t\t\t<ipaddr>{}</ipaddr>\n\t\t\t<subnet>24</subnet>"
 V6 = "\t\t\t<ipaddrv6>{}</ipaddrv6>\n\t\t\t<subnetv6>64</subnetv6>\n\t\t\t<gatewayv6>WANGW6</gatewayv6>"

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 from ansible_collections.homelab.fabric.plugins.module_utils import pfsense
 from ansible_collections.homelab.fabric.plugins.modules import pfsense_wireguard
 from pfsense_double import PfSense
@@ -52,6 +53,8 @@ def _run(
         patch.setattr("os.geteuid", lambda: uid)
         patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
         patch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)  # ansible-core 2.19 and later
+        # Ansible gathers warnings for the life of a process, which is many calls here.
+        patch.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
         # Another test may have made this process a controller, whose warnings go to the screen instead.
         patch.setattr("ansible.module_utils._internal.is_controller", False, raising=False)
         with pytest.raises(SystemExit):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pfsense_double import PfSense
 
-FIXTURES = Path(__file__).parents[1] / "plugins/pfsense/fixtures"
+FIXTURES = Path(__file__).parents[1] / "pfsense/fixtures"
 GOLDEN = (FIXTURES / "golden-package-written.xml").read_text()
 FULL = (FIXTURES / "good-full-site.xml").read_text()
 SMALL = '<?xml version="1.0"?>\n<pfsense>\n\t<version>23.3</version>\n\t<system>\n{}\t</system>\n</pfsense>\n'

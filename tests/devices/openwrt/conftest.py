@@ -75,6 +75,32 @@ def owner(router: Router) -> Owner:
     return Owner(router)
 
 
+@pytest.fixture(params=["gl-4.8"])
+def flint(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Owner]:
+    """The owner of a blank router with GL.iNet's firmware; indirect parametrisation chooses which."""
+    if reason := unavailable():
+        pytest.skip(reason)
+    with Router(tmp_path, release=request.param, retry=0.3) as router:
+        owner = Owner(router, glinet=True)
+        if request.param == "gl-4.7":
+            owner.name = "wgclient"
+        yield owner
+
+
+@pytest.fixture(scope="session")
+def london(key: Callable[[int], str]) -> Result:
+    """The GL.iNet spoke of reference network B, whose hub does not answer."""
+    hub = {"name": "sofia", "public_key": key(1), "endpoint": "198.51.100.7:51821", "persistent_keepalive": "25"}
+    return {
+        "addresses": ["10.3.2.6/24"],
+        "listen_port": 51820,
+        "mtu": 1380,
+        "peers": [{**hub, "allowed_ips": ["10.3.2.0/24", "10.0.0.0/8", "192.168.1.0/24"], "preshared_key": key(101)}],
+        "forward_to": ["192.168.8.0/24"],
+        "handshake_timeout": 0,
+    }
+
+
 @pytest.fixture(scope="session")
 def spoke(key: Callable[[int], str]) -> Result:
     """The OpenWrt spoke of reference network B, with a bit of everything."""
