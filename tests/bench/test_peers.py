@@ -31,7 +31,7 @@ ROUNDS = 3
 FEW, MANY = 2, 200
 LIMITS = {"converge": 3.0, "idle": 1.5}
 
-HOME = ROOT / "tests/unit/plugins/pfsense/fixtures/home.xml"
+HOME = ROOT / "tests/devices/pfsense/fixtures/home.xml"
 
 Call = Callable[[dict[str, Any]], dict[str, Any]]
 
