@@ -54,7 +54,9 @@ options:
         description: An additional symmetric key. If not given, it stays as the device has it; an empty one is removed.
         type: str
       endpoint:
-        description: Where the peer is dialled, as V(host:port); an IPv6 address stands in brackets.
+        description:
+          - Where the peer is dialled, as V(host:port); an IPv6 address stands in brackets.
+          - A name is looked up again when the peer does not answer any more, as far as the device can.
         type: str
       allowed_ips:
         description: Prefixes that may come from this peer and are sent to it.

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Iterable, Mapping, NamedTuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
@@ -88,13 +89,13 @@ def peer_of(section: Section) -> Peer | None:
 
 def prefixes(section: Section, option: str) -> tuple[str, ...]:
     """The prefixes of a list; what stands in it besides is no prefix to anybody."""
-    words = re.split(r"[\s,]+", section.get(option))
-    return sorted_prefixes(str(ipaddress.ip_network(word, strict=False)) for word in words if _is_address(word))
+    words = map(_network, re.split(r"[\s,]+", section.get(option)))
+    return sorted_prefixes(word for word in words if word)
 
 
 def addresses(section: Section) -> tuple[str, ...]:
-    words = section.words("addresses")
-    return sorted_prefixes(str(ipaddress.ip_interface(word)) for word in words if _is_address(word))
+    words = map(_interface, section.words("addresses"))
+    return sorted_prefixes(word for word in words if word)
 
 
 def tunnel_of(sections: Sections, name: str, goal: Iterable[str], public_key: str | None) -> Tunnel | None:
@@ -163,7 +164,8 @@ def _target(section: Section) -> tuple[str, ...]:
     text = section.get("target")
     if section.get("netmask") and "/" not in text:
         text += "/" + section.get("netmask")
-    return (str(ipaddress.ip_network(text, strict=False)),) if _is_address(text) else ()
+    network = _network(text)
+    return (network,) if network else ()
 
 
 def _endpoint(section: Section) -> Endpoint | None:
@@ -175,12 +177,20 @@ def _endpoint(section: Section) -> Endpoint | None:
     return Endpoint(host, _number(section.get("endpoint_port")) or DEFAULT_PORT)
 
 
-def _is_address(word: str) -> bool:
+@lru_cache(maxsize=65536)
+def _interface(word: str) -> str | None:
+    """An address with its length in normal form, None for what is none."""
     try:
-        ipaddress.ip_interface(word)
+        return str(ipaddress.ip_interface(word))
     except ValueError:
-        return False
-    return True
+        return None
+
+
+@lru_cache(maxsize=65536)
+def _network(word: str) -> str | None:
+    """The prefix around it."""
+    address = _interface(word)
+    return str(ipaddress.ip_network(address, strict=False)) if address else None
 
 
 def _number(text: str) -> int | None:

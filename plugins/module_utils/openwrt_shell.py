@@ -16,7 +16,7 @@ from typing import Callable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import Step
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, staged
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import redact
 
 FOLDER = "/var/run/homelab.fabric"  # on the router, in memory: gone with the live state that it tells of
@@ -90,13 +90,14 @@ def refuse_pending(parts: Mapping[str, str], packages: Sequence[str]) -> None:
 
 
 # The whole is one group, so that a script of which only a part arrives does nothing. PIPE and HUP: the connection may
-# break, for it may go through the tunnel itself.
+# break, for it may go through the tunnel itself. `echo` is the shell's own, so what it gets is in no list of processes.
 _FRAME = """{{
 export LC_ALL=C
 umask 077
 n={name}
 d={folder}
 part() {{ echo; echo "@@{nonce} $1"; }}
+option() {{ echo "${{net:=$(uci -q -X show network)}}" | sed -n "s/^network[.]$n[.]$1='\\(.*\\)'$/\\1/p"; }}
 {body}
 part end
 exit 0
@@ -112,9 +113,10 @@ md5sum /etc/config/network /etc/config/firewall 2>/dev/null
 part mode
 ls -l /etc/config/network | cut -c 5-10
 part changes
-{ uci changes network; uci changes firewall; } 2>/dev/null | awk -F= '/^[-+|~@^]?(network|firewall)\\./ { print $1 }'
+uci changes 2>/dev/null | awk -F= '/^[-+|~@^]?(network|firewall)\\./ { print $1 }'
 part network
-uci -q -X show network | awk -v n=$n '
+net=$(uci -q -X show network)
+echo "$net" | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
 /^network\\./ && name[3] == "" { own = $0 ~ "=wireguard_" n "$" || name[2] == n; show = 1 }
 /^network\\./ && name[3] != "" && own { show = 1 }
@@ -124,7 +126,7 @@ show { print }'
 part firewall
 [ ! -e /etc/config/firewall ] || { echo there; uci -q -X show firewall; }
 part key
-key=$(uci -q get network.$n.private_key)
+key=$(option private_key)
 case $key in '' | generate) ;; *) echo "$key" | wg pubkey 2>/dev/null || echo bad ;; esac
 key=
 """
@@ -141,7 +143,7 @@ ip addr show dev $n 2>/dev/null
 part own
 for v in 4 6; do
     echo $v
-    t=$(uci -q get network.$n.ip${v}table)
+    t=$(option ip${v}table)
     ip -$v route show dev $n ${t:+table $t} 2>/dev/null
 done
 part routes
@@ -237,8 +239,13 @@ def _run(execute: Execute, name: str, body: str) -> dict[str, str]:
 def _body(plan: Plan) -> list[str]:
     """The steps in an order that may break off anywhere: the next run sees what is left to do, or reads it in notes."""
     text = []
-    if plan.lines:
-        text.append(_batch("\n".join(line.text for line in plan.lines)))
+    batch, imported = staged(plan.lines)
+    if batch:
+        text.append(_batch(batch))
+    for package, sections in imported.items():
+        # Without a file, uci would commit what it merges.
+        text.append(f"[ -e /etc/config/{package} ] || fail uci")
+        text.append(fed(f"uci -t $d/stage -m import {package} 2>$d/$n.err", "fail uci", sections.rstrip("\n")))
     if plan.key:
         key = "key=$(wg genkey 2>$d/$n.err) || fail genkey"
         text += [key, _batch(f"set {plan.key}='$key'", literal=False), "key="]
@@ -322,7 +329,7 @@ fi
 _REASONS = {
     "lock": "Another run is at work on this router. Run the playbook again when it is done",
     "meanwhile": "Somebody changed /etc/config/network or /etc/config/firewall during this run. Run the playbook again",
-    "uci": "`uci batch` did not take the configuration; nothing was committed. It said: {said}",
+    "uci": "`uci` did not take the configuration; nothing was committed. It said: {said}",
     "genkey": "`wg genkey` made no key; nothing was committed. It said: {said}",
     "probe": "the router cannot make a WireGuard interface; nothing was committed. It said: {said}. Install "
     "kmod-wireguard",

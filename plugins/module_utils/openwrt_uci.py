@@ -14,6 +14,7 @@ import ipaddress
 import re
 import shlex
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Iterable, Mapping, NamedTuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
@@ -70,6 +71,8 @@ def parse(text: str, package: str) -> dict[str, Section]:
 
 
 def _unquote(value: str) -> tuple[str, ...]:
+    if re.fullmatch(r"'[^']*'(?: '[^']*')*", value):
+        return tuple(value[1:-1].split("' '"))
     try:
         return tuple(shlex.split(value))
     except ValueError:  # the read script leaves out what it does not know, which may be a line of a value
@@ -110,6 +113,29 @@ def edits(
     return lines
 
 
+def staged(lines: Iterable[Line]) -> tuple[str, dict[str, str]]:
+    """The same as what `uci batch` gets, and by package what `uci -m import` gets after it.
+
+    For each of its lines, `uci batch` reads the file and all lines before once more. So whole new sections, which may
+    be hundreds, are imported at once.
+    """
+    batch: list[str] = []
+    imported: dict[str, str] = {}
+    new: set[str] = set()
+    for line in lines:
+        match = re.fullmatch(r"(set|add_list) (\w+)\.(\w+)(?:\.(\w+))?=(.*)", line.text)
+        section = f"{match[2]}.{match[3]}" if match else ""
+        if match and match[1] == "set" and not match[4]:
+            new.add(section)
+            imported[match[2]] = f"{imported.get(match[2], '')}config {match[5]} '{match[3]}'\n"
+        elif match and section in new:
+            word = "option" if match[1] == "set" else "list"
+            imported[match[2]] += f"\t{word} {match[4]} {match[5]}\n"
+        else:
+            batch.append(line.text)
+    return "\n".join(batch), imported
+
+
 def delete(package: str, section: Section) -> Line:
     return _plain(f"delete {package}.{section.id}")
 
@@ -132,6 +158,7 @@ def canonical(package: str, option: str, values: Iterable[str]) -> tuple[str, ..
     return words or tuple(filter(None, (default,)))
 
 
+@lru_cache(maxsize=65536)
 def _prefix(option: str, word: str) -> str:
     """In normal form; what is no prefix (glued by commas, negated) stays as it is and so equals nothing else."""
     try:

@@ -35,6 +35,8 @@ options:
         and C(Table = off) in the file is respected.
       - A prefix that holds the address from which Ansible is connected, or a peer's own endpoint, is refused.
 notes:
+  - Where a peer of ours is dialled by name, a timer of systemd, C(wireguard-endpoints-INTERFACE), looks the name up
+    again when the peer does not answer.
   - C(SaveConfig) is removed from the file, because it would overwrite the file at the next stop.
   - IP forwarding is turned on when it is needed and never turned off.
   - O(state=absent) leaves the keys and the register of road warriors to M(homelab.fabric.wireguard_client), which

@@ -24,6 +24,8 @@ notes:
     interface down for one peer that is wrong. So an endpoint's name has to resolve on the router.
   - Peers and their routes are changed live, without touching others. A changed address, port or MTU sets the
     interface up again, which renews every session.
+  - Where a peer of ours is dialled by name, cron calls the package's C(wireguard_watchdog) every minute. It looks
+    after peers with a keepalive.
   - Changes that somebody made with C(uci) and did not commit are an error, because they would be committed along.
   - O(forward_to) takes networks of OpenWrt such as V(lan), whose whole firewall zone is meant, names of zones, devices,
     and prefixes. Traffic is let through both ways.

@@ -1,27 +1,37 @@
-"""One module call with 200 peers against one with 2, on RouterOS and on Linux: converging from nothing, and idle."""
+"""One module call with 200 peers against one with 2, by device: converging from nothing, and idle."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, converged
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
+from openwrt_double.router import Router
+from pfsense_double import PfSense
 from routeros_double import RouterOS
 
 from tests.bench.ratios import show
 from tests.integration.linux.hosts import ROOT, LinuxHost
 
-ROUNDS = 5
+ROUNDS = 3
 FEW, MANY = 2, 200
 LIMITS = {"converge": 3.0, "idle": 1.5}
+
+HOME = ROOT / "tests/devices/pfsense/fixtures/home.xml"
 
 Call = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -54,22 +64,53 @@ def on_routeros(call: Callable[[Call], None]) -> None:
         }
 
         def run(arguments: dict[str, Any]) -> dict[str, Any]:
-            return in_a_process("routeros_wireguard", arguments | connection)
+            return in_a_process("routeros_wireguard", arguments | connection, os.environ)
 
         call(run)
 
 
-def in_a_process(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def on_pfsense(call: Callable[[Call], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        firewall = PfSense(Path(folder), "2.8.0", HOME.read_text())
+        firewall.boot()
+        php = Path(folder, "php")
+        php.write_text(f"#!/bin/sh\nexec {shlex.join(firewall.command)}\n")
+        php.chmod(0o755)
+
+        def run(arguments: dict[str, Any]) -> dict[str, Any]:
+            environment = {**firewall.environment, "HOMELAB_PHP": str(php)}
+            return in_a_process("pfsense_wireguard", {**arguments, "name": "tun_wg0"}, environment)
+
+        call(run)
+        firewall.settle()
+
+
+def in_a_process(module: str, arguments: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).parent / "run_module.py"), module],
         input=json.dumps(arguments),
-        env=os.environ | {"PYTHONPATH": f"{ROOT / '.build'}"},
+        env={**environment, "PYTHONPATH": f"{ROOT / '.build'}"},
         text=True,
         capture_output=True,
         check=False,
     )
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
+
+
+def on_openwrt(call: Callable[[Call], None]) -> None:
+    """What the action plugin does, and its scripts on the router, without ssh."""
+    with tempfile.TemporaryDirectory() as folder, Router(Path(folder)) as router:
+
+        def execute(script: str) -> Answer:
+            done = router.run("/bin/sh", text=script)
+            return Answer(done.returncode, done.stdout, done.stderr)
+
+        def run(arguments: dict[str, Any]) -> dict[str, Any]:
+            params = ArgumentSpecValidator(TUNNEL_ARGUMENTS).validate(arguments).validated_parameters
+            return converged(params, OpenWrtBackend(params, execute), check_mode=False, with_diff=False)
+
+        call(run)
 
 
 def on_linux(call: Callable[[Call], None]) -> None:
@@ -97,7 +138,7 @@ def measured(device: Callable[[Callable[[Call], None]], None], wanted: dict[str,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="hosts in namespaces need root")
-@pytest.mark.parametrize("device", [on_routeros, on_linux])
+@pytest.mark.parametrize("device", [on_routeros, on_linux, on_pfsense, on_openwrt])
 def test_peers(device: Callable[[Callable[[Call], None]], None]) -> None:
     taken: dict[tuple[str, int], list[float]] = {(what, peers): [] for what in LIMITS for peers in (FEW, MANY)}
     for number in range(ROUNDS + 1):

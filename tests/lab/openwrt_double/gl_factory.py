@@ -9,32 +9,32 @@ from . import factory
 
 USER_RULES = """
 config include
-	option path '/etc/firewall.user'
+\toption path '/etc/firewall.user'
 """
 WIREGUARD = """
 config proxy 'global'
-	option global_proxy '1'
+\toption global_proxy '1'
 
 config groups 'group_1957'
-	option group_id '1957'
-	option group_name 'FromApp'
-	option group_type '1'
-	option auth_type '2'
+\toption group_id '1957'
+\toption group_name 'FromApp'
+\toption group_type '1'
+\toption auth_type '2'
 """
 ROUTE_POLICY = """
 config default 'default'
-	option enabled '1'
+\toption enabled '1'
 
 config rule_process 'gl_process'
-	option enabled '1'
+\toption enabled '1'
 
 config rule_process 'gl_process_vpn'
-	option enabled '1'
+\toption enabled '1'
 
 config global 'global'
-	option enabled '0'
-	option instance_on '0'
-	option service_policy_en '0'
+\toption enabled '0'
+\toption instance_on '0'
+\toption service_policy_en '0'
 """
 
 

@@ -107,13 +107,22 @@ class Router:
         subprocess.run([*enter, "ip", "address", "add", address, "dev", "uplink"], check=True)
         subprocess.run([*enter, "ip", "link", "set", "uplink", "up"], check=True)
 
-    def run(self, *words: str, text: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """A command on the router, as a login runs it."""
+    def command(self, *words: str) -> list[str]:
+        """What the machine runs for a command on the router; with ENVIRONMENT."""
         user = [] if os.geteuid() == 0 else ["--user", "--preserve-credentials"]
         namespaces = ["--net", "--mount", "--uts", "--ipc", "--pid"]
-        command = ["nsenter", f"--target={self.pid}", *user, *namespaces, "chroot", str(self.root), *words]
+        return ["nsenter", f"--target={self.pid}", *user, *namespaces, "chroot", str(self.root), *words]
+
+    def run(self, *words: str, text: str = "", timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """A command on the router, as a login runs it."""
         return subprocess.run(
-            command, input=text, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=timeout
+            self.command(*words),
+            input=text,
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
         )
 
     def sh(self, script: str, text: str = "") -> str:

@@ -1,4 +1,4 @@
-"""The command line of `uci`. It agrees with the recorded cases of the real one (tests/unit/doubles/uci_conformance)."""
+"""The command line of `uci`, which agrees with the recorded cases of the real one (tests/devices/doubles)."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ USAGE = """\
 Usage: uci [<options>] <command> [<arguments>]
 
 Commands:
-	batch
-	export     [<config>]
-	import     [<config>]
-	changes    [<config>]
-	commit     [<config>]
-	add        <config> <section-type>
-	add_list   <config>.<section>.<option>=<string>
-	del_list   <config>.<section>.<option>=<string>
-	show       [<config>[.<section>[.<option>]]]
-	get        <config>.<section>[.<option>]
-	set        <config>.<section>[.<option>]=<value>
-	delete     <config>[.<section>[[.<option>][=<id>]]]
-	rename     <config>.<section>[.<option>]=<name>
-	revert     <config>[.<section>[.<option>]]
-	reorder    <config>.<section>=<position>
+\tbatch
+\texport     [<config>]
+\timport     [<config>]
+\tchanges    [<config>]
+\tcommit     [<config>]
+\tadd        <config> <section-type>
+\tadd_list   <config>.<section>.<option>=<string>
+\tdel_list   <config>.<section>.<option>=<string>
+\tshow       [<config>[.<section>[.<option>]]]
+\tget        <config>.<section>[.<option>]
+\tset        <config>.<section>[.<option>]=<value>
+\tdelete     <config>[.<section>[[.<option>][=<id>]]]
+\trename     <config>.<section>[.<option>]=<name>
+\trevert     <config>[.<section>[.<option>]]
+\treorder    <config>.<section>=<position>
 
 Options:
-	-c <path>  set the search path for config files (default: /etc/config)
-	-C <path>  set the search path for config override files (default: /var/run/uci)
-	-d <str>   set the delimiter for list values in uci show
-	-f <file>  use <file> as input instead of stdin
-	-m         when importing, merge data into an existing package
-	-n         name unnamed sections on export (default)
-	-N         don't name unnamed sections
-	-p <path>  add a search path for config change files
-	-P <path>  add a search path for config change files and use as default
-	-t <path>  set save path for config change files
-	-q         quiet mode (don't print error messages)
-	-s         force strict mode (stop on parser errors, default)
-	-S         disable strict mode
-	-X         do not use extended syntax on 'show'
+\t-c <path>  set the search path for config files (default: /etc/config)
+\t-C <path>  set the search path for config override files (default: /var/run/uci)
+\t-d <str>   set the delimiter for list values in uci show
+\t-f <file>  use <file> as input instead of stdin
+\t-m         when importing, merge data into an existing package
+\t-n         name unnamed sections on export (default)
+\t-N         don't name unnamed sections
+\t-p <path>  add a search path for config change files
+\t-P <path>  add a search path for config change files and use as default
+\t-t <path>  set save path for config change files
+\t-q         quiet mode (don't print error messages)
+\t-s         force strict mode (stop on parser errors, default)
+\t-S         disable strict mode
+\t-X         do not use extended syntax on 'show'
 
 """
 _WITH_ARGUMENT = "cCdfpPt"

@@ -80,6 +80,27 @@ def test_reference_network_b() -> None:
     assert set(tunnels["sofia"].forward_to) > {"192.168.8.0/24", "192.168.0.0/24", "10.3.2.0/24"}
 
 
+def test_nobodys_keepalive_is_forgotten_where_a_nat_or_a_name_needs_it() -> None:
+    document = copy.deepcopy(SITES)
+    nodes = document["sites"]["nodes"]
+
+    def keepalives() -> dict[tuple[str, str], int]:
+        tunnels = plan(document)["sites"]
+        return {(node, peer.name): peer.keepalive for node, tunnel in tunnels.items() for peer in tunnel.peers}
+
+    # valchedrym can be dialled, but the hub is known by a name alone, which may lead elsewhere tomorrow.
+    behind_nat = {("london", "sofia"): 25, ("valchedrym", "sofia"): 25}
+    assert keepalives() == {**behind_nat, ("sofia", "london"): 0, ("sofia", "valchedrym"): 0}
+    nodes["valchedrym"]["endpoint"] = "valchedrym.example.org"
+    assert keepalives() == {**behind_nat, ("sofia", "london"): 0, ("sofia", "valchedrym"): 25}
+    nodes["sofia"]["keepalive"] = nodes["london"]["keepalive"] = 0
+    assert keepalives() == {
+        ("london", "sofia"): 0,
+        ("valchedrym", "sofia"): 25,
+        **{("sofia", n): 0 for n in ("london", "valchedrym")},
+    }
+
+
 def test_nodes_get_a_route_to_road_warriors_that_are_not_masqueraded() -> None:
     document = copy.deepcopy(RELAY)
     document["relay"]["client_masquerade"] = False

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
+from openwrt_double.__main__ import ENVIRONMENT
 from openwrt_double.router import Router
 
 Owner = Any  # of conftest.py: the fixture `owner`
@@ -117,6 +123,43 @@ def test_a_change_of_peers_killed_anywhere(owner: Owner, spoke: Result, key: Key
         device,
         private,
     )
+
+
+def test_a_script_of_which_a_part_arrives_does_nothing(owner: Owner, spoke: Result) -> None:
+    before = configuration(owner.router)
+    execute = owner.execute
+    for part in (0.5, 0.999):
+        owner.execute = lambda script, part=part: execute(script[: int(len(script) * part)])
+        with pytest.raises(DeviceError, match="did not run the script to its end"):
+            owner.run(**spoke)
+    assert configuration(owner.router) == before
+    assert owner.router.sh("ls -A /var/run/homelab.fabric 2>/dev/null; true") == ""
+
+
+def test_a_connection_that_breaks_does_not_stop_the_router(owner: Owner, spoke: Result) -> None:
+    """It may go through the tunnel that is being changed."""
+    router, execute = owner.router, owner.execute
+
+    def cut(script: str) -> Any:
+        if "mkdir $d/stage" not in script:
+            return execute(script)
+        command = router.command("/bin/sh")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as shell:
+            assert shell.stdin
+            assert shell.stdout
+            shell.stdin.write(script.encode())
+            shell.stdin.close()
+            router.wait("ls /var/run/homelab.fabric", "lock")
+            shell.stdout.close()
+            child = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text()
+            os.kill(int(child), signal.SIGHUP)
+        return Answer(255, "", "Connection reset by peer")
+
+    owner.execute = cut
+    with pytest.raises(DeviceError, match="Connection reset by peer"):
+        owner.run(**spoke)
+    owner.execute = execute
+    assert not owner.run(**spoke)["changed"]
 
 
 def test_the_first_run_killed_anywhere(owner: Owner, spoke: Result, key: Key) -> None:

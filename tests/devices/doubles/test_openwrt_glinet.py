@@ -35,25 +35,25 @@ def public(private: str) -> str:
 PRIVATE, HUB = key(), key()
 PEER = f"""
 config peers 'peer_855'
-	option group_id '1957'
-	option peer_id '855'
-	option name 'sofia'
-	option address_v4 '10.3.2.6/32'
-	option private_key '{PRIVATE}'
-	option public_key '{public(HUB)}'
-	option end_point '198.51.100.1:51821'
-	option allowed_ips '10.0.0.0/8,192.168.1.0/24'
+\toption group_id '1957'
+\toption peer_id '855'
+\toption name 'sofia'
+\toption address_v4 '10.3.2.6/32'
+\toption private_key '{PRIVATE}'
+\toption public_key '{public(HUB)}'
+\toption end_point '198.51.100.1:51821'
+\toption allowed_ips '10.0.0.0/8,192.168.1.0/24'
 """
 RULE = """
 config rule
-	option tunnel_id '1'
-	option enabled '1'
-	option killswitch '1'
-	option via_type 'wireguard'
-	option group_id '1957'
-	option peer_id '855'
-	option to_type 'ipset'
-	option to 'dst_net1'
+\toption tunnel_id '1'
+\toption enabled '1'
+\toption killswitch '1'
+\toption via_type 'wireguard'
+\toption group_id '1957'
+\toption peer_id '855'
+\toption to_type 'ipset'
+\toption to 'dst_net1'
 """
 Boot = Callable[..., Router]
 

@@ -30,19 +30,19 @@ def key(number: int) -> str:
 PRIVATE, HUB, PHONE = key(8), key(21), key(22)
 TUNNEL = f"""
 config interface 'wg0'
-	option proto 'wireguard'
-	option private_key '{PRIVATE}'
-	option listen_port '51820'
-	list addresses '10.3.2.5/32'
+\toption proto 'wireguard'
+\toption private_key '{PRIVATE}'
+\toption listen_port '51820'
+\tlist addresses '10.3.2.5/32'
 
 config wireguard_wg0 'hub'
-	option public_key '{HUB}'
-	list allowed_ips '10.3.2.0/24'
-	list allowed_ips '192.168.8.0/24'
-	option route_allowed_ips '1'
-	option endpoint_host '203.0.113.7'
-	option endpoint_port '51821'
-	option persistent_keepalive '25'
+\toption public_key '{HUB}'
+\tlist allowed_ips '10.3.2.0/24'
+\tlist allowed_ips '192.168.8.0/24'
+\toption route_allowed_ips '1'
+\toption endpoint_host '203.0.113.7'
+\toption endpoint_port '51821'
+\toption persistent_keepalive '25'
 """
 Boot = Callable[..., Router]
 

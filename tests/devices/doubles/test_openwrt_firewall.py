@@ -19,20 +19,20 @@ UP = '"up":true'
 STATUS = "ubus -S call network.interface.wg0 status"
 VPN = """
 config zone
-	option name 'vpn'
-	list network 'wg0'
-	option input 'ACCEPT'
-	option output 'ACCEPT'
-	option forward 'REJECT'
-	option mtu_fix '1'
+\toption name 'vpn'
+\tlist network 'wg0'
+\toption input 'ACCEPT'
+\toption output 'ACCEPT'
+\toption forward 'REJECT'
+\toption mtu_fix '1'
 
 config forwarding
-	option src 'lan'
-	option dest 'vpn'
+\toption src 'lan'
+\toption dest 'vpn'
 
 config forwarding
-	option src 'vpn'
-	option dest 'lan'
+\toption src 'vpn'
+\toption dest 'lan'
 """
 
 
@@ -145,11 +145,11 @@ def test_a_nat_section_masquerades_what_it_names(router: Router) -> None:
 
 NAT = """
 config nat
-	option src '*'
-	option src_ip '10.3.2.0/24'
-	option dest_ip '!10.3.2.0/24'
-	option proto 'all'
-	option target 'MASQUERADE'
+\toption src '*'
+\toption src_ip '10.3.2.0/24'
+\toption dest_ip '!10.3.2.0/24'
+\toption proto 'all'
+\toption target 'MASQUERADE'
 """
 LOSS = "ping -c 1 -W 1 -I 192.168.0.1 192.168.9.1 >/dev/null && echo there"
 

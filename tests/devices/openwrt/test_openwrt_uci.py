@@ -11,7 +11,14 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
     parse_routes,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import prefixes
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Section, edits, parse, quote
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import (
+    Section,
+    delete,
+    edits,
+    parse,
+    quote,
+    staged,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import Endpoint
 
@@ -63,6 +70,19 @@ def test_a_difference_is_written(
     made = edits("n", section, "p", "t", {option: wanted})
     assert [line.text for line in made] == (lines or [f"delete n.p.{option}"])
     assert not any("geheim" in line.shown for line in made)
+
+
+def test_new_sections_are_imported_and_the_rest_is_told_line_by_line() -> None:
+    there = Section("old", "t", {"l": ("a", "b")})
+    lines = edits("n", there, "old", "t", {"l": ("b",), "o": "1"})
+    lines += edits("n", None, "new", "t", {"l": ("a", "b c"), "o": "it is"}) + edits("f", None, "new", "u", {"o": "1"})
+    assert staged([*lines, delete("n", Section("new2", "t")), *edits("n", there, "old", "t", {"o": "2"})]) == (
+        "delete n.old.l\nadd_list n.old.l='b'\nset n.old.o='1'\ndelete n.new2\nset n.old.o='2'",
+        {
+            "n": "config t 'new'\n\tlist l 'a'\n\tlist l 'b c'\n\toption o 'it is'\n",
+            "f": "config u 'new'\n\toption o '1'\n",
+        },
+    )
 
 
 def test_uci_show_is_read_with_quotes_lists_and_lines() -> None:

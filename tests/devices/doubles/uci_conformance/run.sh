@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # run.sh PATH_TO_UCI > output
 # Runs the command lines of cases.txt, in order, against a uci implementation and prints for each one the
 # command ("$ ..."), its stdout (two blanks), its stderr ("  2> ") and its exit status ("  rc=N").
