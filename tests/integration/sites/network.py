@@ -64,7 +64,7 @@ class Sites:
             router.stop()
 
     def play(self, *options: str) -> Run:
-        words = [ROOT / ".venv/bin/ansible-playbook", "-i", self.inventory, *options, PLAYBOOK]
+        words = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(self.inventory), *options, PLAYBOOK]
         environment = os.environ | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
         done = subprocess.run(words, cwd=ROOT, env=environment, text=True, capture_output=True, check=False)
         return Run(done.returncode, done.stdout + done.stderr)
