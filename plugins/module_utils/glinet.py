@@ -9,12 +9,14 @@ makes of a peer and a rule. It does not look at what an interface runs with: tha
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from functools import partial
 from typing import Any, Mapping, NamedTuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils import glinet_client as client
 from ansible_collections.homelab.fabric.plugins.module_utils import glinet_own as own
+from ansible_collections.homelab.fabric.plugins.module_utils import glinet_redial as redialling
 from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_firewall as firewall
 from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_shell as shell
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, Command, DeviceError
@@ -37,8 +39,9 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import own_id
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, parse
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch import named, parse_watch
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel, parse_tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import Secret
+from ansible_collections.homelab.fabric.plugins.module_utils.values import Secret, TunnelError, parse_keepalive
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
 
 ARGUMENTS: dict[str, Any] = {
@@ -49,7 +52,8 @@ ARGUMENTS: dict[str, Any] = {
 
 
 class State(NamedTuple):
-    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them."""
+    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them; `user`: where this run comes
+    from."""
 
     sums: str
     closed: bool
@@ -60,10 +64,11 @@ class State(NamedTuple):
     live: Live
     routes: list[Route]
     notes: list[str]
-    client: str | None
+    user: str | None
     now: int
     written: str
     marked: str
+    redial: redialling.Redial
     advice: list[str]
 
 
@@ -74,6 +79,11 @@ class GlinetBackend:
     route_foreign = False
 
     def __init__(self, params: Mapping[str, Any], execute: shell.Execute) -> None:
+        for peer in params["peers"]:
+            # The firmware takes none for 25, so that is what was asked for.
+            with contextlib.suppress(TunnelError):
+                if not parse_keepalive(peer["persistent_keepalive"], "persistent_keepalive"):
+                    peer["persistent_keepalive"] = str(client.KEEPALIVE)
         self._params = params
         self._name = str(params["name"])
         self._execute = execute
@@ -118,8 +128,8 @@ class GlinetBackend:
 
     def _plan_present(self, target: Tunnel) -> shell.Plan:
         state, name = self._read, self._name
-        client.check(state.config, target)
-        check_routes(target, state.live, state.routes, state.client)
+        client.check(state.config, target, bool(self._params["purge"]))
+        check_routes(target, state.live, state.routes, state.user)
         peer = self._dialled = target.peers[0] if target.peers else None
         made = client.plan(state.config, target, bool(self._params["kill_switch"]))
         rules = self._plan_firewall(target)
@@ -139,7 +149,10 @@ class GlinetBackend:
         packages = [package for package, some in made.lines.items() if some]
         if new_key and "wireguard" not in packages:
             packages.insert(0, "wireguard")
-        notes = [*(["policy"] if policy else []), *(["setup"] if set_up else []), *(["firewall"] if reload else [])]
+        watch = self._redial(target)
+        if _by_name(target) and not state.redial.script:
+            files.append(own.write(redialling.SCRIPT, redialling.TEXT, "looks up a hub's name again"))
+        left = (("policy", policy), ("setup", set_up), ("firewall", reload), ("watch", watch))
         return shell.Plan(
             name=name,
             sums=state.sums,
@@ -148,8 +161,9 @@ class GlinetBackend:
             packages=[*packages, *(["firewall"] if rules else [])],
             peers=peer_text(peer, True) if peer and set_up else "",
             close="" if state.closed else WIREGUARD_FILE,
-            notes=notes,
+            notes=[note for note, some in left if some],
             steps=steps,
+            watch=watch,
             wait="answer" if steps else "",
             reload_firewall=reload,
             files=files,
@@ -173,7 +187,7 @@ class GlinetBackend:
         """Whether the interface and its peer are as they are configured; that the peer answers is another matter."""
         live = self._read.live
         there = live.peers.get(str(peer.public_key))
-        wanted = (peer.preshared_key or Secret(""), peer.allowed_ips, peer.keepalive or client.KEEPALIVE)
+        wanted = (peer.preshared_key or Secret(""), peer.allowed_ips, peer.keepalive)
         return (
             live.known
             and live.exists
@@ -205,6 +219,10 @@ class GlinetBackend:
             lines.append(own.write_own(self._name, wanted, "fw4" in state.kinds))
         return lines
 
+    def _redial(self, target: Tunnel | None) -> list[str]:
+        state = self._read
+        return redialling.redial_steps(state.redial, self._name, _by_name(target), "watch" in state.notes)
+
     def _plan_firewall(self, target: Tunnel) -> list[Line]:
         state = self._read
         if not target.peers:
@@ -224,9 +242,10 @@ class GlinetBackend:
         files = [own.remove_list(listed)] if listed else []
         if state.written:
             files.append(own.write_own(name, own.Own("", []), "fw4" in state.kinds))
-        going = bool(made) or bool(state.notes)
+        going = bool(made) or "policy" in state.notes
         step = ["/etc/init.d/vpn-client", "restart"] if state.config.newer else ["ubus", "call", "network", "reload"]
         reload = bool(rules or files or going)
+        watch = self._redial(None)
         return shell.Plan(
             name=name,
             sums=state.sums,
@@ -235,8 +254,9 @@ class GlinetBackend:
             packages=[*made, *(["firewall"] if rules else [])],
             peers="",
             close="",
-            notes=["policy"] if reload else [],
+            notes=[*(["policy"] if reload else []), *(["watch"] if watch else [])],
             steps=[Step(step)] if going else [],
+            watch=watch,
             wait="gone" if going else "",
             reload_firewall=reload,
             files=files,
@@ -258,6 +278,11 @@ class GlinetBackend:
 
     def warnings(self) -> list[str]:
         return advice(self._name, self._dialled, self._read) if self._state else []
+
+
+def _by_name(target: Tunnel | None) -> bool:
+    """Whether the hub's address may change."""
+    return bool(target and named(target.peers))
 
 
 def _check_router(parts: Mapping[str, str]) -> None:
@@ -291,10 +316,11 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
         notes=parts["notes"].splitlines(),
-        client=client_of(parts),
+        user=client_of(parts),
         now=int(parts["now"]),
         written=parts["written"],
         marked=parts["marked"],
+        redial=redialling.parse_redial(parts["redial"], name, parse_watch(parts["watch"]).running),
         advice=parts["advice"].split(),
     )
 

@@ -91,22 +91,20 @@ def addresses(section: Section, goal: Iterable[str]) -> tuple[str, ...]:
     return sorted_prefixes(found)
 
 
-def peer_of(section: Section, name: str, goal: Tunnel) -> Peer | None:
+def peer_of(section: Section, name: str) -> Peer | None:
     """None as long as its key is not known."""
     try:
         key = parse_key(section.get("public_key"), "public_key")
     except TunnelError:
         return None
     secret = section.get("preshared_key") if section.get("presharedkey_enable", "1") != "0" else ""
-    keepalive = int(section.get("persistent_keepalive") or 0) or KEEPALIVE
-    asked = {peer.keepalive for peer in goal.peers}
     return Peer(
         name=section.get("name") or key,
         public_key=key,
         preshared_key=Secret(secret) if secret else None,
         endpoint=_endpoint(section),
         allowed_ips=allowed_ips(section),
-        keepalive=0 if keepalive == KEEPALIVE and asked == {0} else keepalive,
+        keepalive=int(section.get("persistent_keepalive") or 0) or KEEPALIVE,
         ours=is_ours(section, name),
     )
 
@@ -117,7 +115,7 @@ def tunnel_of(config: Config, firewall: Sections, goal: Tunnel, public_key: str 
     if section is None:
         return None
     rule = rule_section(config, section)
-    peer = peer_of(section, goal.name, goal)
+    peer = peer_of(section, goal.name)
     own = addresses(section, goal.addresses)
     port = int(section.get("listen_port")) if section.get("listen_port").isdecimal() else None
     if peer is None:  # a key pair, and the rest is for when there is somebody to dial
@@ -153,19 +151,20 @@ def _host(address: str) -> str:
 # What is refused
 
 
-def check(config: Config, target: Tunnel) -> None:
-    """Raises TunnelError for what a client of this firmware cannot be."""
+def check(config: Config, target: Tunnel, purge: bool) -> None:
+    """Raises TunnelError for what a client of this firmware cannot be. `purge`: others' tunnels may be taken over."""
+    if target.name == "wgserver":
+        raise TunnelError("name", "GL.iNet's server is not built yet", "make it a node of OpenWrt (docs/glinet.md)")
     if (target.name == "wgclient") == config.newer:
         few = "wgclient1 to wgclient5" if config.newer else "wgclient"
         raise TunnelError("name", f"this firmware has no {target.name}", f"name {few}")
     ours = [peer for peer in target.peers if peer.ours]
     section = peer_section(config, target.name)
-    others = [peer.name for peer in target.peers if not peer.ours]
-    if others or (section and not is_ours(section, target.name) and not ours):
-        whose = (others or [section.get("name") if section else ""])[0]
+    adopted = purge or (section and section.get("public_key") in [peer.public_key for peer in ours])
+    if section and not is_ours(section, target.name) and not adopted:
         raise TunnelError(
             "name",
-            f"{target.name} is the tunnel to {whose}, which somebody else made",
+            f"{target.name} is the tunnel to {section.get('name')}, which somebody else made",
             "name another one, or remove that tunnel in the router's web interface",
         )
     if len(ours) > 1:
@@ -315,7 +314,7 @@ def _peer_options(config: Config, target: Tunnel, peer: Peer | None, section: Se
         # One value: the entries of a list would be glued together, and the interface come up with no peer.
         "allowed_ips": ",".join(peer.allowed_ips),
         "route_allowed_ips": "1",
-        "persistent_keepalive": str(peer.keepalive or KEEPALIVE),
+        "persistent_keepalive": str(peer.keepalive),
     }
 
 

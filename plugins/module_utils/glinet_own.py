@@ -85,7 +85,7 @@ def write_own(name: str, own: Own, newer_firewall: bool) -> Line:
         path = table_file(name)
         if not own.text:
             return Line(f"rm -f {path}", f"rm {path}")
-        return _write(path, own.text, f"the router's own packets into {name}")
+        return write(path, own.text, f"the router's own packets into {name}")
     path = USER_FILE
     shown = f"write {path}  # the router's own packets into {name}"
     keep = f"{{ grep -sv {shlex.quote(f'# {MARKER}{name}$')} {path}; cat; }} >/etc/.fabric.new 2>$d/$n.err"
@@ -97,15 +97,18 @@ def write_own(name: str, own: Own, newer_firewall: bool) -> Line:
 
 def write_list(name: str, prefixes: Sequence[str]) -> Line:
     """The command for a rule's list of prefixes."""
-    return _write(f"{LISTS}/{name}", "\n".join(prefixes), ", ".join(prefixes))
+    return write(f"{LISTS}/{name}", "\n".join(prefixes), ", ".join(prefixes))
 
 
 def remove_list(name: str) -> Line:
     return Line(f"rm -f {LISTS}/{name}", f"rm {LISTS}/{name}")
 
 
-def _write(path: str, text: str, about: str) -> Line:
-    """All at once: killed half-way, the old text stands. The folder's other readers pass a dot's name over."""
+def write(path: str, text: str, about: str) -> Line:
+    """The command that writes a file all at once: killed half-way, the old text stands.
+
+    Who else reads the folder passes names with a dot over.
+    """
     folder, _slash, name = path.rpartition("/")
     new = f"{folder}/.{name}.new"
     command = fed(f"mkdir -p {folder} && cat >{new} 2>$d/$n.err", "fail files", text)

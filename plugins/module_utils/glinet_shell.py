@@ -9,6 +9,7 @@ there is one client interface and `vpnpolicy`.
 
 from __future__ import annotations
 
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet_redial import READ as REDIAL
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import LIVE
 
 PACKAGES = ("network", "firewall", "wireguard", "route_policy", "vpnpolicy", "dhcp")
@@ -79,6 +80,7 @@ for p in glconfig network dhcp wireguard gl-dns gl-dns-v2; do
 done
 grep -sqw 'BAD_RESOLVER' /etc/AdGuardHome/config.yaml && echo /etc/AdGuardHome/config.yaml
 """
+    + REDIAL
     + LIVE
 )
 for _word, _text in (

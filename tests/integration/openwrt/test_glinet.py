@@ -17,18 +17,18 @@ __all__ = ["hub"]  # a fixture
 def test_lan_to_hub_and_back_with_one_read_and_one_write(hub: Hub) -> None:
     lab("up", "--only", "controller", "glinet", "glinet-pc")
     first = hub.play("-e", "glinet_wireguard_handshake_timeout=0", playbook="glinet.yml")
-    key = re.search(r'"wireguard_public_key_wgclient1": "([^"]+)"', first)
+    key = re.search(r'wireguard_public_key_wgclient1"?: "?([^"\s]+)', first)
     assert key
     assert ("changed=1" in first, calls(first)) == (True, 2)
-    assert "visitor has not answered yet" in first.replace("\n", " ")
+    assert "visitor has not answered yet" in " ".join(first.split())
     hub.greets(key[1], "10.3.2.6/32,192.168.8.0/24")
-    on("glinet-pc", "bash", "-c", "until ping -c 1 -W 1 10.0.10.1; do sleep 0.2; done")
+    on("glinet-pc", "bash", "-c", "for i in {1..30}; do ping -c 1 -W 1 10.0.10.1 && break; sleep 0.2; done")
     on("visitor", "ping", "-c", "1", "-W", "5", "-I", "10.0.10.1", "192.168.8.10")
     on("visitor", "ping", "-c", "1", "-W", "5", "-I", "10.0.10.1", "192.168.8.1")
     on("glinet", "ping", "-c", "1", "-W", "5", "10.0.10.1")
     again = hub.play(playbook="glinet.yml")
     assert ("changed=0" in again, calls(again)) == (True, 1)
-    assert re.search(r'"handshake_age": \d', again)
+    assert re.search(r'handshake_age"?: \d', again)
     private = on("glinet", "uci", "get", "wireguard.peer_1001.private_key").strip()
     for output in (first, again):
         assert private not in output

@@ -5,9 +5,9 @@ from __future__ import annotations
 import fcntl
 import re
 import subprocess
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from pfsense_double import PfSense

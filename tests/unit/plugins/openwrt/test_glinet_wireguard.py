@@ -226,6 +226,19 @@ def test_a_hub_that_does_not_answer_takes_nobodys_internet(flint: Owner, london:
     assert "0.0.0.0/0" not in own_marks(router)
 
 
+def test_as_a_hub_it_is_a_router_with_openwrt(flint: Owner, own: Any, key: Key) -> None:
+    """On an interface of its own, beside the firmware's: what wgserver would need is not known well enough."""
+    hub = own(flint.router)
+    peer = {"name": "valchedrym", "public_key": key(3), "allowed_ips": ["10.3.2.5/32", "192.168.0.0/24"]}
+    state = {"addresses": ["10.3.2.1/24"], "listen_port": 51821, "open_port": True, "forward_to": ["lan"]}
+    hub.run(**state, peers=[peer])
+    assert "192.168.0.0/24 dev wg0" in flint.router.sh("ip route")
+    before = files(flint.router)
+    flint.router.sh(f"{RTP2}; sleep 0.3")
+    assert {**files(flint.router), "route_policy": ""} == {**before, "route_policy": ""}
+    assert not hub.run(**state, peers=[peer])["changed"]
+
+
 # Refused
 
 ANOTHER = """
@@ -269,6 +282,9 @@ def test_one_clear_error(flint: Owner, london: Result, key: Key) -> None:
             flint.run(**{**london, **given})
         assert files(router) == before, told
         router.sh(repair)
+    router.sh(ANOTHER)
+    assert "uci set wireguard.peer_855.name='sofia'" in flint.run(check=True, **london, purge=True)["commands"]
+    router.sh(repair)
     router.sh("rm /tmp/run/vpn-client-booted")
     with pytest.raises(DeviceError, match="the firmware made no wgclient1 of its rule"):
         flint.run(**london)

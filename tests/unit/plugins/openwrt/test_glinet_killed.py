@@ -1,0 +1,67 @@
+"""GL.iNet: the apply script killed before each of its commands: the peer is old or new, and the next run finishes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[4]))  # for modules of the tests' own, by their full names
+
+from tests.unit.plugins.openwrt.test_openwrt_killed import die_at
+
+Owner = Any  # of conftest.py: the fixture `flint`
+Result = dict[str, Any]
+Key = Callable[[int], str]
+NAMED = "hub.example.org:51821"
+
+
+def state_of(flint: Owner) -> Result:
+    """What carries packets, and what a reboot brings back."""
+    router = flint.router
+    script = (
+        "wg show wgclient1 dump | tail -n +2 | cut -f 1-4,8; ip rule; cat /etc/domain_mac_list/dst_net*;"
+        "iptables -t mangle -S; uci show route_policy; uci show network; uci show firewall;"
+        "uci show wireguard | grep -v private_key; cat /etc/firewall.user /etc/crontabs/root /etc/fabric_watch 2>&-;"
+        "pidof crond | wc -w"
+    )
+    return {"all": router.sh(script), "key": router.sh("uci get wireguard.peer_1001.private_key")}
+
+
+def test_a_change_killed_anywhere(flint: Owner, london: Result, key: Key) -> None:
+    """To the other state and back in turn, so that every run finishes what another one left."""
+    flint.router.sh("echo nameserver 127.0.0.1 >/tmp/resolv.conf.d/resolv.conf.auto")
+    flint.router.sh("echo '198.51.100.9 hub.example.org' >/etc/hosts")
+    hub = {**london["peers"][0], "public_key": key(7), "endpoint": NAMED, "allowed_ips": ["10.3.2.1/32"]}
+    states = [london, {**london, "peers": [hub], "kill_switch": True, "open_port": True, "mtu": 1400}]
+    wanted = []
+    for state in (*states, *states):
+        flint.run(**state)
+        wanted.append(state_of(flint))
+    assert wanted[:2] == wanted[2:]
+    number, now = 0, 1
+    while die_at(flint, number, **states[1 - now]):
+        peers = flint.router.sh("wg show wgclient1 dump | tail -n +2 | cut -f 1-4,8")
+        assert any(peers in state["all"] for state in wanted), number
+        flint.run(**states[1 - now])
+        now = 1 - now
+        assert state_of(flint) == wanted[now], number
+        assert flint.router.sh("ls -A /var/run/homelab.fabric") == ""
+        number += 1
+    assert number >= 18
+
+
+def test_the_first_run_and_the_last_killed_anywhere(flint: Owner, london: Result, key: Key) -> None:
+    blank = state_of(flint)["all"].replace("enabled='1'", "enabled='0'")
+    number = 0
+    while die_at(flint, number, **london):
+        done = flint.run(**london)
+        assert not flint.run(**london)["changed"], number
+        assert [peer["public_key"] for peer in done["peers"]] == [key(1)]
+        assert key(1) in flint.router.sh("wg show wgclient1 peers")
+        die_at(flint, number, state="absent")  # its end as well
+        flint.run(state="absent")
+        assert state_of(flint)["all"].replace("enabled='1'", "enabled='0'") == blank, number
+        number += 2  # of so many, in steps of two
+    assert number >= 12
