@@ -52,8 +52,8 @@ ARGUMENTS: dict[str, Any] = {
 
 
 class State(NamedTuple):
-    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them; `user`: where this run comes
-    from."""
+    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them. `user`: the
+    address from which this run is connected."""
 
     sums: str
     closed: bool
