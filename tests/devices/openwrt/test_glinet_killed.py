@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[4]))  # for modules of the tests' own, by their full names
 
-from tests.unit.plugins.openwrt.test_openwrt_killed import die_at
+from tests.devices.openwrt.test_openwrt_killed import die_at
 
 Owner = Any  # of conftest.py: the fixture `flint`
 Result = dict[str, Any]
