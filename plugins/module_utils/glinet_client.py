@@ -249,7 +249,7 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
     rule = rule_section(config, section)
     everything = any(prefix.endswith("/0") for prefix in peer.allowed_ips)
     listed = () if everything else tuple(prefix for prefix in peer.allowed_ips if ":" not in prefix)
-    name = _list_name(config, rule) if listed else ""
+    name = _list_name(config, rule, listed) if listed else ""
     options = {
         **({} if rule else _new_rule(config, target.name, group, number)),
         "enabled": "1",
@@ -267,19 +267,22 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
 
 
 def plan_gone(config: Config, name: str) -> tuple[dict[str, list[Line]], str]:
-    """The lines that remove our client, and the name of its list; the firmware removes what it made itself."""
+    """The lines that remove our client, and the name of its list; the firmware removes what it made itself.
+
+    The peer goes last: it is what tells that there is something of ours.
+    """
     section = peer_section(config, name)
     if section is None or not is_ours(section, name):
         return {}, ""
-    lines = {"wireguard": [delete("wireguard", section)]}
+    lines = {}
     rule = rule_section(config, section)
+    if rule:
+        lines["route_policy"] = [delete("route_policy", rule)]
     interface = config.network.get(name)
     if interface and not config.newer:
         lines["network"] = [delete("network", interface)]
-    if not rule:
-        return lines, ""
-    lines["route_policy"] = [delete("route_policy", rule)]
-    return lines, rule.get("to") if rule.id == own_id("rule", name) else ""
+    lines["wireguard"] = [delete("wireguard", section)]
+    return lines, rule.get("to") if rule and rule.id == own_id("rule", name) else ""
 
 
 def firewall_sections(target: Tunnel, includes: bool) -> list[Wanted]:
@@ -329,13 +332,16 @@ def _new_rule(config: Config, name: str, group: str, number: str) -> dict[str, s
     }
 
 
-def _list_name(config: Config, rule: Section | None) -> str:
-    """The file of the rule's own prefixes: the one that it names and no other rule does, or a free one."""
+def _list_name(config: Config, rule: Section | None, listed: tuple[str, ...]) -> str:
+    """The file of the rule's own prefixes: the one that it names and no other rule does, or a free one.
+
+    Free is also one with these very prefixes that nobody names: a run that was cut short left it.
+    """
     used = [section.get("to").lstrip("!") for section in config.policy.values() if section is not rule]
     own = rule.get("to") if rule else ""
     if re.fullmatch(r"dst_net\d+", own) and own not in used:
         return own
-    taken, number = {*used, *config.lists}, 1
+    taken, number = {*used, *(name for name, lines in config.lists.items() if lines != listed)}, 1
     while f"dst_net{number}" in taken:
         number += 1
     return f"dst_net{number}"
