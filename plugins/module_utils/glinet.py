@@ -63,7 +63,7 @@ class State(NamedTuple):
     live: Live
     routes: list[Route]
     notes: list[str]
-    client: str | None
+    caller: str | None
     now: int
     written: str
     marked: str
@@ -128,7 +128,7 @@ class GlinetBackend:
     def _plan_present(self, target: Tunnel) -> shell.Plan:
         state, name = self._read, self._name
         client.check(state.config, target, bool(self._params["purge"]))
-        check_routes(target, state.live, state.routes, state.client)
+        check_routes(target, state.live, state.routes, state.caller)
         peer = self._dialled = target.peers[0] if target.peers else None
         made = client.plan(state.config, target, bool(self._params["kill_switch"]))
         rules = self._plan_firewall(target)
@@ -320,7 +320,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
         notes=parts["notes"].splitlines(),
-        client=client_of(parts),
+        caller=client_of(parts),
         now=int(parts["now"]),
         written=parts["written"],
         marked=parts["marked"],
