@@ -1,6 +1,6 @@
 # Every command of this checkout. Each is a script that reads well by itself; this file is the list of them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-unit lab-up lab-down lint sanity molecule integration bench
+.PHONY: help setup demo test test-unit devices lab-up lab-down lint sanity molecule integration bench
 MAKEFLAGS += --no-print-directory
 
 PYTHON = .venv/bin/python
@@ -19,6 +19,9 @@ test: setup ## everything below, with a table of results at the end
 
 test-unit: setup ## unit tests, in seconds
 	@$(PYTHON) -m pytest -q -n 2 tests/unit
+
+devices: setup ## the devices' modules against their strict doubles, in minutes
+	@$(PYTHON) tests/run.py devices
 
 lab-up: setup ## boot the lab: VPS, router, CGNAT, ingress, Cloudflare, visitor, controller
 	@tests/lab/lab up

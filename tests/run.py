@@ -59,6 +59,7 @@ def find_python(versions: tuple[str, ...]) -> str:
 def parts() -> Iterator[Part]:
     """All parts, in the order in which they run."""
     yield Part("unit", "unit", [f"{BIN}/pytest", "-n", "2", "tests/unit"])
+    yield Part("devices", "devices", [f"{BIN}/pytest", "-n", "2", "tests/devices"])
     for check in ("ruff", "mypy", "shellcheck", "changelog", "docs", "galaxy", "paths", "ansible-lint"):
         yield Part(check, "lint", ["tests/lint", check])
     for core, versions in CORES.items():

@@ -8,7 +8,7 @@ The modules of firmware that is made of OpenWrt build on it.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, Callable, ClassVar
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import (
@@ -19,6 +19,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.converge import (
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError
 
 
@@ -35,13 +36,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         _spec, params = self.validate_argument_spec(self.arguments)
         backend = self._backend(params)
         try:
-            result.update(converged(params, backend, self._task.check_mode, self._task.diff))
+            result.update(converged(params, backend, self._task.check_mode, self._task.diff, self._assume(backend)))
         except (TunnelError, DeviceError) as error:
             return {**result, "failed": True, "msg": str(error)}
         return result
 
     def _backend(self, params: dict[str, Any]) -> Backend:
         return OpenWrtBackend(params, self._execute)
+
+    def _assume(self, backend: Backend) -> Callable[[Tunnel], None] | None:
+        return backend.assume if isinstance(backend, OpenWrtBackend) else None
 
     def _execute(self, script: str) -> Answer:
         """By standard input: an argument would stand in the router's list of processes, and in -vvv's output."""

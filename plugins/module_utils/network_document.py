@@ -286,13 +286,24 @@ def _network_mistakes(network: Network) -> Iterable[str]:
             yield f"{where}.hub: {names} can both not be dialled: name a node with an endpoint as the hub between them"
     owned = [(prefix, node) for node in nodes for prefix in node.networks]
     yield from _overlaps(owned, {prefix: _reserved(network, prefix) for prefix in network.prefixes})
-    routed = sorted(
-        (prefix_order(prefix), prefix) for prefix in [*network.prefixes, *(prefix for prefix, owner in owned)]
-    )
+    yield from _endpoint_mistakes(network, [prefix for prefix, owner in owned])
+
+
+def _endpoint_mistakes(network: Network, owned: Sequence[str]) -> Iterable[str]:
+    """Addresses that are dialled through the tunnel which dialling them makes."""
+    nodes = list(network.nodes.values())
+    routed = sorted((prefix_order(prefix), prefix) for prefix in [*network.prefixes, *owned])
+    sent = [(network.hub_of(node), node, prefix) for node in nodes for prefix in node.routes]
     for node in nodes:
         if node.endpoint is None or node.endpoint.is_name:
             continue
         host = node.endpoint.host
+        for hub, spoke, prefix in sent:
+            if hub is node and covers(prefix, host):
+                yield (
+                    f"{spoke.where}.routes: {prefix} holds {host}, under which {node.name} is dialled, so packets to "
+                    "it would go into the tunnel that they carry: narrow the prefix"
+                )
         index = bisect.bisect_right(routed, (prefix_order(host), "~"))
         if index and covers(routed[index - 1][1], host):
             yield (

@@ -17,6 +17,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_fire
 from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_network as network
 from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_shell as shell
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_assume import running, written
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
     Changes,
     Live,
@@ -40,6 +41,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch impor
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, merge, parse_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    KNOWN_AFTER_APPLY,
     TunnelError,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
@@ -99,6 +101,21 @@ class OpenWrtBackend:
         if self._state is None:
             raise RuntimeError("the router is read before anything else")
         return self._state
+
+    def assume(self, tunnel: Tunnel) -> None:
+        """Take a tunnel for what is there, in check mode: everything that a run would make of it."""
+        state, plan = self._read, self._plan_present(tunnel)
+        key = state.public_key or KNOWN_AFTER_APPLY
+        self._state = state._replace(
+            closed=True,
+            network=written(state.network, "network", plan.lines),
+            firewall=None if state.firewall is None else written(state.firewall, "firewall", plan.lines),
+            public_key=key,
+            live=running(state.live, tunnel, key),
+            watch=state.watch._replace(ours=True, running=True) if plan.watch else state.watch,
+            notes=[],
+        )
+        self._warnings.clear()
 
     def _check_interface(self, state: State) -> None:
         section = state.network.get(self._name)

@@ -119,7 +119,8 @@ def staged(lines: Iterable[Line]) -> tuple[str, dict[str, str]]:
     For each of its lines, `uci batch` reads the file and all lines before once more. So whole new sections, which may
     be hundreds, are imported at once.
     """
-    batch, imported = [], {}
+    batch: list[str] = []
+    imported: dict[str, str] = {}
     new: set[str] = set()
     for line in lines:
         match = re.fullmatch(r"(set|add_list) (\w+)\.(\w+)(?:\.(\w+))?=(.*)", line.text)

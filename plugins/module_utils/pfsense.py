@@ -89,6 +89,7 @@ class PfSenseBackend:
         self._phases: list[dict[str, Any]] = []
         self._public_key: str | None = None
         self._firewall: Firewall | None = None
+        self._planned: tuple[Tunnel | None, Site] | None = None
 
     # Reading
 
@@ -119,6 +120,7 @@ class PfSenseBackend:
         """Take a tunnel for what is there, in check mode: as if it had been written and made to run."""
         site = self._site(tunnel)
         dump = assumed(self.firewall, [*plan_tunnel(self.firewall, tunnel), *site.edits])
+        self._planned = None
         self._firewall = Firewall(dump, self.firewall.name, self.firewall.descr[len(MARKER) :])
 
     @property
@@ -191,6 +193,12 @@ class PfSenseBackend:
     # Writing
 
     def _site(self, target: Tunnel | None) -> Site:
+        """Made once where the goal stays the same."""
+        if self._planned is None or self._planned[0] != target:
+            self._planned = (target, self._plan_site(target))
+        return self._planned[1]
+
+    def _plan_site(self, target: Tunnel | None) -> Site:
         firewall, options = self.firewall, self._options
         if target is None:
             check_unused(firewall)

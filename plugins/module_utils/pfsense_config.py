@@ -13,6 +13,7 @@ import contextlib
 import ipaddress
 import re
 import zlib
+from functools import lru_cache
 from typing import Any, Iterable, Mapping, Tuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer
@@ -50,11 +51,8 @@ class Firewall:
         self.peers: list[Item] = [peer for peer in dump["peers"] if peer.get("tun") == self.name]
         self.marker = f"{MARKER}{self.name}: "
         """What the description of gateways, routes and rules begins with."""
-
-    @property
-    def assigned(self) -> str | None:
+        self.assigned = next((key for key, item in self.interfaces.items() if item.get("if") == self.name), None)
         """The interface (opt1, …) that the tunnel is assigned to."""
-        return next((key for key, item in self.interfaces.items() if item.get("if") == self.name), None)
 
     @property
     def live(self) -> Mapping[str, Any] | None:
@@ -109,23 +107,23 @@ def rows(container: Any) -> list[Item]:
 
 def prefixes_of(container: Any) -> tuple[str, ...]:
     """The rows in normal form; what is no prefix is left out."""
-    return sorted_prefixes(
-        str(network.network) for row in rows(container) for network in _parsed(row.get("address"), row.get("mask"))
-    )
+    return sorted_prefixes(filter(None, (_parsed(row.get("address"), row.get("mask"))[1] for row in rows(container))))
 
 
 def addresses_of(interface: Item) -> tuple[str, ...]:
     """The fixed addresses of an interface; ``dhcp`` and its like are left out."""
     pairs = (("ipaddr", "subnet"), ("ipaddrv6", "subnetv6"))
-    return sorted_prefixes(str(one) for a, b in pairs for one in _parsed(interface.get(a), interface.get(b)))
+    return sorted_prefixes(filter(None, (_parsed(interface.get(a), interface.get(b))[0] for a, b in pairs)))
 
 
-def _parsed(address: Any, length: Any) -> list[ipaddress.IPv4Interface | ipaddress.IPv6Interface]:
-    """The address in a list, or an empty one."""
+@lru_cache(maxsize=10000)
+def _parsed(address: Any, length: Any) -> tuple[str, str]:
+    """The address with its length, and its network; empty texts for what is none."""
     try:
-        return [ipaddress.ip_interface(f"{address}/{length}")]
+        found = ipaddress.ip_interface(f"{address}/{length}")
     except ValueError:
-        return []
+        return "", ""
+    return str(found), str(found.network)
 
 
 def peer_of(item: Item) -> Peer:
@@ -165,15 +163,15 @@ Running = Tuple[Tuple[str, ...], bool, int]
 
 def wanted_peers(firewall: Firewall) -> dict[str, Running]:
     """How the configured peers run, by public key. An allowed IP that two of them have is the last one's."""
-    enabled = [item for item in firewall.peers if item.get("enabled") == "yes"]
-    owner = {prefix: item for item in enabled for prefix in prefixes_of(item.get("allowedips"))}
+    enabled = [(item, prefixes_of(item.get("allowedips"))) for item in firewall.peers if item.get("enabled") == "yes"]
+    owner = {prefix: item for item, prefixes in enabled for prefix in prefixes}
     return {
         str(item.get("publickey")): (
-            tuple(prefix for prefix in prefixes_of(item.get("allowedips")) if owner[prefix] is item),
+            tuple(prefix for prefix in prefixes if owner[prefix] is item),
             bool(item.get("presharedkey")),
             number(item.get("persistentkeepalive")),
         )
-        for item in enabled
+        for item, prefixes in enabled
     }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import AUTO, Firewall, Item
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import DEFAULT_MTU, Edit, change, setting
@@ -19,6 +19,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
     covers,
     parse_host,
+    prefix_order,
     sorted_prefixes,
 )
 
@@ -125,16 +126,17 @@ def _check_addresses(firewall: Firewall, target: Tunnel) -> None:
 def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) -> Routing:
     """Gateways and static routes; one to the same place that somebody else made is used and left alone."""
     dump, key = firewall.dump, interface_key(firewall)
-    gateways: list[Item] = list(dump["gateways"])
-    mine = firewall.owned(gateways)
-    own_routes = firewall.owned(dump["routes"])
-    ways = _ways(firewall, target, options) if target else {}
+    mine = firewall.owned(dump["gateways"])
+    ways = _ways(firewall, target, options) if target else _Ways({}, {})
     names: dict[tuple[str, int], str] = {}
     edits: list[Edit] = []
     moved: set[str] = set()
-    for (peer, version), address in ways.items():
-        name, found = _gateway(firewall, gateways, mine, peer, version, address, key, names.values())
+    used = set()
+    find_gateway = _gateways(firewall)
+    for (peer, version), address in ways.addresses.items():
+        name, found = find_gateway(peer, version, address)
         names[peer, version] = name
+        used.add(name)
         wanted = {
             "interface": key,
             "gateway": address,
@@ -143,48 +145,55 @@ def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) ->
             "ipprotocol": _FAMILY[version],
             "descr": firewall.marker + peer,
         }
-        if found is not None and found not in mine:
+        if found is not None and not firewall.owned([found]):
             continue
         new = change(GATEWAYS, {"name": name}, found, wanted, f"gateway {name}")
         moved |= {name} if new else set()
         edits += new
     if edits:
-        edits = _pins(firewall, {version for _peer, version in ways}) + edits
+        edits = _pins(firewall, {version for _peer, version in ways.addresses}) + edits
     served, gone = [], []
-    for route in (target.routes or ()) if target else ():
-        version = 6 if ":" in route else 4
-        gateway = names[_carrier(target, route, ways, version), version] if target else ""
-        steps, ok = _plan_route(firewall, route, gateway, names.values())
-        before = next((item for item in own_routes if item.get("network") == route), None)
+    own_routes, foreign = _present_routes(firewall)
+    for route, way in ways.carriers.items():
+        gateway = names[way]
+        before = own_routes.get(route)
+        steps = [] if route in foreign else _plan_route(firewall, route, gateway, before)
         gone += [route] if before is not None and (steps or gateway in moved) else []
-        served += [route] if ok and gateway not in moved else []
+        served += [] if steps or gateway in moved else [route]
         edits += steps
-    wanted_routes = set((target.routes or ()) if target else ())
-    for item in own_routes:
-        network = str(item.get("network"))
-        if network not in wanted_routes:
+    for network, item in own_routes.items():
+        if network not in ways.carriers:
             gone.append(network)
             served.append(network)
             find = {"network": network, "descr": str(item["descr"])}
             edits += change(ROUTES, find, item, None, f"route {network}")
     for item in mine:
-        if item.get("name") not in names.values():
+        if item.get("name") not in used:
             find = {"name": str(item.get("name"))}
             edits += change(GATEWAYS, find, item, None, f"gateway {item.get('name')}")
     return Routing(edits, sorted_prefixes(prefix for prefix in served if "/" in prefix), gone)
 
 
-def _ways(firewall: Firewall, target: Tunnel, options: Options) -> dict[tuple[str, int], str]:
-    """The tunnel address of each peer that a route goes through, by its name and IP version."""
-    addresses: dict[tuple[str, int], str] = {}
+class _Ways(NamedTuple):
+    """By peer's name and IP version its tunnel address; by route the peer that it leads to, in the same words."""
+
+    addresses: dict[tuple[str, int], str]
+    carriers: dict[str, tuple[str, int]]
+
+
+def _ways(firewall: Firewall, target: Tunnel, options: Options) -> _Ways:
+    known: dict[tuple[str, int], str] = {}
+    owners: dict[str, str] = {}
     for peer in target.peers:
+        owners.update(dict.fromkeys(peer.allowed_ips, peer.name))
         for address in _peer_addresses(peer, target, options):
-            addresses.setdefault((peer.name, 6 if ":" in address else 4), address)
-    ways = {}
+            known.setdefault((peer.name, 6 if ":" in address else 4), address)
+    carriers: dict[str, tuple[str, int]] = {}
     for route in target.routes or ():
         version = 6 if ":" in route else 4
-        carrier = _carrier(target, route, addresses, version)
-        ways[carrier, version] = addresses[carrier, version]
+        exact = (owners.get(route, ""), version)
+        carriers[route] = exact if exact in known else _carrier(target, route, known, version)
+    ways = {way: known[way] for way in carriers.values()}
     for (name, _version), address in ways.items():
         if not any(covers(network, address) for network in target.addresses):
             raise TunnelError(
@@ -192,7 +201,7 @@ def _ways(firewall: Firewall, target: Tunnel, options: Options) -> dict[tuple[st
                 f"{address}, the tunnel address of {name}, lies in no network of {firewall.name}",
                 "give `addresses` the length of the tunnel's network, such as 10.100.0.2/24",
             )
-    return ways
+    return _Ways(ways, carriers)
 
 
 def _peer_addresses(peer: Peer, target: Tunnel, options: Options) -> Iterable[str]:
@@ -204,15 +213,16 @@ def _peer_addresses(peer: Peer, target: Tunnel, options: Options) -> Iterable[st
     return [host for host in hosts if host not in own and any(covers(network, host) for network in target.addresses)]
 
 
-def _carrier(target: Tunnel | None, route: str, known: Mapping[tuple[str, int], str], version: int) -> str:
+def _carrier(target: Tunnel, route: str, known: Mapping[tuple[str, int], str], version: int) -> tuple[str, int]:
     """The peer that a route leads to. WireGuard itself goes by allowed IPs, pfSense wants a next hop."""
-    peers = target.peers if target else ()
-    leading = [peer.name for peer in peers if any(covers(p, route) or covers(route, p) for p in peer.allowed_ips)]
-    exact = [peer.name for peer in peers if any(covers(prefix, route) for prefix in peer.allowed_ips)]
-    for name in exact + leading:
+    prefixes = [(prefix, peer.name) for peer in target.peers for prefix in peer.allowed_ips]
+    around = sorted((prefix_order(p)[2], name) for p, name in prefixes if covers(p, route))[::-1]
+    within = [name for prefix, name in prefixes if covers(route, prefix)]
+    leading = list(dict.fromkeys([name for _length, name in around] + within))
+    for name in leading:
         if (name, version) in known:
-            return name
-    who = ", ".join(exact or leading) or "the peer that it leads to"
+            return name, version
+    who = ", ".join(leading) or "the peer that it leads to"
     raise TunnelError(
         "routes",
         f"{route} needs a gateway, and no IPv{version} tunnel address of {who} is known",
@@ -220,31 +230,30 @@ def _carrier(target: Tunnel | None, route: str, known: Mapping[tuple[str, int], 
     )
 
 
-def _gateway(
-    firewall: Firewall,
-    gateways: Sequence[Item],
-    mine: Sequence[Item],
-    peer: str,
-    version: int,
-    address: str,
-    key: str,
-    used: Iterable[str],
-) -> tuple[str, Item | None]:
-    """The gateway for a peer: ours, somebody else's to the same place, or the name of a new one."""
-    for item in mine:
-        if firewall.purpose(item) == peer and item.get("ipprotocol") == _FAMILY[version]:
-            return str(item["name"]), item
-    for item in gateways:
-        if item.get("gateway") == address and item not in mine:
-            if item.get("interface") == key and firewall.assigned:
-                return str(item.get("name")), item
+def _gateways(firewall: Firewall) -> Callable[[str, int, str], tuple[str, Item | None]]:
+    """For a peer, IP version and address: our gateway, somebody else's to the same place, or the name of a new one."""
+    gateways: list[Item] = firewall.dump["gateways"]
+    mine = {(firewall.purpose(item), item.get("ipprotocol")): item for item in firewall.owned(gateways)}
+    others = {item.get("gateway"): item for item in gateways if not firewall.owned([item])}
+    taken = {str(item.get("name")).lower() for item in gateways}
+
+    def find(peer: str, version: int, address: str) -> tuple[str, Item | None]:
+        own, other = mine.get((peer, _FAMILY[version])), others.get(address)
+        if own is not None:
+            return str(own["name"]), own
+        if other is not None and firewall.assigned and other.get("interface") == firewall.assigned:
+            return str(other.get("name")), other
+        if other is not None:
             raise TunnelError(
-                "gateways", f"{address} is the address of the gateway {item.get('name')} already", "remove that one"
+                "gateways", f"{address} is the address of the gateway {other.get('name')} already", "remove that one"
             )
-    taken = {str(item.get("name")).lower() for item in gateways} | {name.lower() for name in used}
-    base = "WG_" + re.sub(r"[^A-Za-z0-9]", "_", peer)[:22] + ("_6" if version == 6 else "")
-    names = (base + (f"_{number}" if number else "") for number in range(1000))
-    return next(name for name in names if name.lower() not in taken), None
+        base = "WG_" + re.sub(r"[^A-Za-z0-9]", "_", peer)[:22] + ("_6" if version == 6 else "")
+        names = (base + (f"_{number}" if number else "") for number in range(1000))
+        name = next(name for name in names if name.lower() not in taken)
+        taken.add(name.lower())
+        return name, None
+
+    return find
 
 
 def _pins(firewall: Firewall, versions: Iterable[int]) -> list[Edit]:
@@ -287,27 +296,29 @@ def _default_gateway(firewall: Firewall, version: int) -> str:
     )
 
 
-def _plan_route(firewall: Firewall, route: str, gateway: str, names: Iterable[str]) -> tuple[list[Edit], bool]:
-    """The edit of one route, and whether there was nothing to do."""
+def _present_routes(firewall: Firewall) -> tuple[dict[str, Item], dict[str, Item]]:
+    """Static routes by prefix: our own, and those of others that lead into the tunnel already."""
     into = {item.get("name") for item in firewall.dump["gateways"] if item.get("interface") == firewall.assigned}
-    descr = firewall.marker + "route"
-    before = None
+    own, foreign = {}, {}
     for item in firewall.dump["routes"]:
-        if item.get("network") != route:
-            continue
-        if item.get("descr") == descr:
-            before = item
+        if item.get("descr") == firewall.marker + "route":
+            own[str(item.get("network"))] = item
         elif "disabled" not in item and firewall.assigned and item.get("gateway") in into:
-            return [], True
-        elif "disabled" not in item:
+            foreign[str(item.get("network"))] = item
+    return own, foreign
+
+
+def _plan_route(firewall: Firewall, route: str, gateway: str, before: Item | None) -> list[Edit]:
+    for item in firewall.dump["routes"] if before is None else ():
+        if item.get("network") == route and "disabled" not in item:
             raise TunnelError(
                 "routes",
                 f"{route} has a static route through {item.get('gateway')} already",
                 "remove that one in System > Routing > Static Routes, or leave the prefix out",
             )
+    descr = firewall.marker + "route"
     wanted = {"network": route, "gateway": gateway, "descr": descr, "disabled": None}
-    edits = change(ROUTES, {"network": route, "descr": descr}, before, wanted, f"route {route}")
-    return edits, not edits
+    return change(ROUTES, {"network": route, "descr": descr}, before, wanted, f"route {route}")
 
 
 def check_unused(firewall: Firewall) -> None:

@@ -78,6 +78,8 @@ options:
 notes:
   - Where to see it in the web interface - I(VPN > WireGuard), I(Interfaces > Assignments), I(System > Routing),
     I(Firewall > Rules) on the tunnel's own tab, I(Firewall > NAT > Outbound), I(Diagnostics > Configuration History).
+  - A route that holds the address from which Ansible is connected, or a peer's own endpoint, is refused. So is removing
+    the tunnel through which Ansible is connected, or the peer that leads there.
   - O(state=absent) is refused while a rule, gateway or route that a person made leans on the tunnel's interface.
   - WireGuard stays enabled, and the default gateway chosen, when the tunnel is removed.
 seealso:

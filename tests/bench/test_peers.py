@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUN
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
 from openwrt_double.router import Router
+from pfsense_double import PfSense
 from routeros_double import RouterOS
 
 from tests.bench.ratios import show
@@ -28,6 +30,8 @@ from tests.integration.linux.hosts import ROOT, LinuxHost
 ROUNDS = 3
 FEW, MANY = 2, 200
 LIMITS = {"converge": 3.0, "idle": 1.5}
+
+HOME = ROOT / "tests/devices/pfsense/fixtures/home.xml"
 
 Call = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -60,16 +64,32 @@ def on_routeros(call: Callable[[Call], None]) -> None:
         }
 
         def run(arguments: dict[str, Any]) -> dict[str, Any]:
-            return in_a_process("routeros_wireguard", arguments | connection)
+            return in_a_process("routeros_wireguard", arguments | connection, os.environ)
 
         call(run)
 
 
-def in_a_process(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+def on_pfsense(call: Callable[[Call], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        firewall = PfSense(Path(folder), "2.8.0", HOME.read_text())
+        firewall.boot()
+        php = Path(folder, "php")
+        php.write_text(f"#!/bin/sh\nexec {shlex.join(firewall.command)}\n")
+        php.chmod(0o755)
+
+        def run(arguments: dict[str, Any]) -> dict[str, Any]:
+            environment = {**firewall.environment, "HOMELAB_PHP": str(php)}
+            return in_a_process("pfsense_wireguard", {**arguments, "name": "tun_wg0"}, environment)
+
+        call(run)
+        firewall.settle()
+
+
+def in_a_process(module: str, arguments: dict[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, str(Path(__file__).parent / "run_module.py"), module],
         input=json.dumps(arguments),
-        env=os.environ | {"PYTHONPATH": f"{ROOT / '.build'}"},
+        env={**environment, "PYTHONPATH": f"{ROOT / '.build'}"},
         text=True,
         capture_output=True,
         check=False,
@@ -118,7 +138,7 @@ def measured(device: Callable[[Callable[[Call], None]], None], wanted: dict[str,
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="hosts in namespaces need root")
-@pytest.mark.parametrize("device", [on_routeros, on_linux, on_openwrt])
+@pytest.mark.parametrize("device", [on_routeros, on_linux, on_pfsense, on_openwrt])
 def test_peers(device: Callable[[Callable[[Call], None]], None]) -> None:
     taken: dict[tuple[str, int], list[float]] = {(what, peers): [] for what in LIMITS for peers in (FEW, MANY)}
     for number in range(ROUNDS + 1):

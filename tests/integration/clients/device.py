@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from dataclasses import dataclass
 
 from tests.integration.relay.lab import LAB, attempt, on
@@ -35,6 +36,11 @@ class Device:
         done = subprocess.run(line, input=text, text=True, capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
+
+    def network_manager_reads(self, configuration: str) -> str:
+        """What NetworkManager on the device has understood of it, as a configuration again."""
+        program = ["env", "PYTHONPATH=tests/lab", sys.executable, "-m", "network_manager"]
+        return self.feed(configuration, *program)
 
     def page(self, port: int = 443, patience: float = 10) -> str:
         """The home's page at its inner address, as nobody from outside gets it. Empty if nothing answers."""

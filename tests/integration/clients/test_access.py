@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import yaml
 
 from tests.integration.clients.device import INGRESS, Device
 from tests.integration.clients.hub import clients, configuration, give, live_keys, scanned
-from tests.integration.relay.lab import LAB, ROOT, STATE, attempt, lab, on, play, until
+from tests.integration.relay.inventory import example
+from tests.integration.relay.lab import LAB, STATE, attempt, lab, on, play, until
 
 VISITOR = "198.51.100.20"
 
@@ -26,9 +26,10 @@ def everywhere(configuration: str) -> str:
 
 
 @contextmanager
-def web_server() -> Iterator[list[str]]:
+def web_server(address: str = VISITOR) -> Iterator[list[str]]:
     """On the visitor's computer; fills the list with the addresses that asked it."""
-    line = [LAB, "exec", "visitor", "--", "python3", "-um", "http.server", "8000", "--directory", "/usr/share/zoneinfo"]
+    server_line = ["python3", "-um", "http.server", "8000", "--bind", address, "--directory", "/usr/share/zoneinfo"]
+    line = [LAB, "exec", "visitor", "--", *server_line]
     asked: list[str] = []
     with subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
         stream = server.stderr
@@ -40,15 +41,16 @@ def web_server() -> Iterator[list[str]]:
         thread = threading.Thread(target=read, daemon=True)
         thread.start()
         try:
-            until(lambda: attempt("visitor", "curl", "-s", f"http://{VISITOR}:8000/").returncode == 0, 10, "it serves")
+            until(lambda: fetches("visitor", address), 10, "it serves")
             yield asked
         finally:
             attempt("visitor", "pkill", "-f", "http.server 8000")
             thread.join(5)
 
 
-def fetches(device: Device) -> bool:
-    return attempt(device.host, "curl", "-s", "--max-time", "3", f"http://{VISITOR}:8000/").returncode == 0
+def fetches(host: str, address: str = VISITOR) -> bool:
+    name = f"[{address}]" if ":" in address else address
+    return attempt(host, "curl", "-s", "--max-time", "3", f"http://{name}:8000/").returncode == 0
 
 
 def test_a_client_that_is_limited_to_a_port_reaches_nothing_else(phone: Device) -> None:
@@ -71,14 +73,14 @@ def test_a_client_goes_no_further_than_its_access_although_its_user_changes_the_
     assert phone.is_at_home()
     assert not phone.pings("10.30.0.1")
     with web_server():
-        assert not fetches(phone)
+        assert not fetches(phone.host)
 
 
 def test_a_full_tunnel_leads_everything_through_the_vps(phone: Device) -> None:
     phone.connect(scanned(give(vpn_client_access="full").ok().output)[0])
     assert phone.is_at_home()
     with web_server() as asked:
-        assert fetches(phone)
+        assert fetches(phone.host)
     assert asked[-1] == "203.0.113.10"
 
 
@@ -161,8 +163,7 @@ done
 
 def test_a_client_that_is_not_hidden_is_seen_by_its_own_address(phone: Device) -> None:
     """The router learns the way back in the same run, and forgets it when it is not needed any more."""
-    example = yaml.safe_load((ROOT / "inventory/group_vars/all.yml").read_text())["wireguard_networks"]
-    seen = {"wireguard_networks": {"relay": {**example["relay"], "client_masquerade": False}}}
+    seen = example(network={"client_masquerade": False})
     try:
         run = give("phone", vpn_client_ip="10.100.0.10", **seen).ok()
         assert "mikrotik-gw" in {result.host for result in run.with_status("changed")}

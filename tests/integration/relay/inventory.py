@@ -20,12 +20,19 @@ SERVICES = [
 _EXAMPLE = yaml.safe_load((ROOT / "inventory/group_vars/all.yml").read_text())["wireguard_networks"]
 
 
-def inventory(nodes: Mapping[str, Any] | None = None, network: Any = None, **variables: Any) -> dict[str, Any]:
-    """Extra variables of a run: `nodes` and `network` are laid over the example's network, `variables` come with it."""
+def example(nodes: Mapping[str, Any] | None = None, network: Any = None) -> dict[str, Any]:
+    """The example's networks as extra variables of a run, with `nodes` and `network` laid over them."""
     networks = copy.deepcopy(_EXAMPLE)
     relay = networks["relay"]
-    relay["nodes"]["mikrotik-gw"]["preshared_key"] = f"{{{{ lookup('ansible.builtin.file', '{PRESHARED_KEY}') }}}}"
     for name, values in (nodes or {}).items():
         relay["nodes"].setdefault(name, {}).update(values)
     relay.update(network or {})
-    return {"wireguard_networks": networks, "vps_relay_services": SERVICES, **variables}
+    return {"wireguard_networks": networks}
+
+
+def inventory(nodes: Mapping[str, Any] | None = None, network: Any = None, **variables: Any) -> dict[str, Any]:
+    """The same with a preshared key for the link, all kinds of services, and further `variables`."""
+    key = {"preshared_key": f"{{{{ lookup('ansible.builtin.file', '{PRESHARED_KEY}') }}}}"}
+    several = {"mikrotik-gw": {}, **(nodes or {})}
+    several["mikrotik-gw"] = key | several["mikrotik-gw"]
+    return {**example(several, network), "vps_relay_services": SERVICES, **variables}

@@ -1,7 +1,7 @@
 """Ansible killed at any moment, the router's connection cut at every write: the next run finishes the work.
 
 What a kill between two steps of a module leaves is proved step by step in tests/integration/linux and
-tests/unit/plugins/routeros; this is the whole playbook, on blank devices.
+tests/devices/routeros; this is the whole playbook, on blank devices.
 """
 
 from __future__ import annotations

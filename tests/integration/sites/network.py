@@ -15,7 +15,6 @@ from routeros_double import RouterOS
 
 ROOT = Path(__file__).resolve().parents[3]
 PLAYBOOK = "playbooks/site-to-site.yml"
-EMPTY: Mapping[str, Any] = {}
 
 
 class Sites:
@@ -26,7 +25,12 @@ class Sites:
     """
 
     def __init__(
-        self, folder: Path, count: int, dialled: Sequence[int] = (0,), nodes: Mapping[str, Any] = EMPTY, **network: Any
+        self,
+        folder: Path,
+        count: int,
+        dialled: Sequence[int] = (0,),
+        nodes: Mapping[str, Any] | None = None,
+        **network: Any,
     ) -> None:
         self.routers = {f"node{number}": RouterOS(certificate=False) for number in range(count)}
         document: dict[str, Any] = {
@@ -35,7 +39,7 @@ class Sites:
                 "address": f"10.64.{number // 250}.{number % 250 + 1}",
                 "networks": [f"172.20.{number}.0/24"],
                 "endpoint": f"203.0.113.{number + 1}" if number in dialled else None,
-                **nodes.get(name, {}),
+                **(nodes or {}).get(name, {}),
             }
             for number, name in enumerate(self.routers)
         }
@@ -64,7 +68,7 @@ class Sites:
             router.stop()
 
     def play(self, *options: str) -> Run:
-        words = [ROOT / ".venv/bin/ansible-playbook", "-i", self.inventory, *options, PLAYBOOK]
+        words: list[str | Path] = [ROOT / ".venv/bin/ansible-playbook", "-i", self.inventory, *options, PLAYBOOK]
         environment = os.environ | {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
         done = subprocess.run(words, cwd=ROOT, env=environment, text=True, capture_output=True, check=False)
         return Run(done.returncode, done.stdout + done.stderr)

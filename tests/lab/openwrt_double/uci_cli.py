@@ -1,4 +1,4 @@
-"""The command line of `uci`. It agrees with the recorded cases of the real one (tests/unit/doubles/uci_conformance)."""
+"""The command line of `uci`, which agrees with the recorded cases of the real one (tests/devices/doubles)."""
 
 from __future__ import annotations
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-INTERFACE = """\
-\t\t<{key}>
-\t\t\t<enable></enable>
-\t\t\t<if>{card}</if>
-\t\t\t<descr><![CDATA[{name}]]></descr>
-{addresses}
-\t\t</{key}>
-"""
+INTERFACE = (
+    "\t\t<{key}>\n\t\t\t<enable></enable>\n\t\t\t<if>{card}</if>\n"
+    "\t\t\t<descr><![CDATA[{name}]]></descr>\n{addresses}\n\t\t</{key}>\n"
+)
 V4 = "\t\t\t<ipaddr>{}</ipaddr>\n\t\t\t<subnet>24</subnet>"
 V6 = "\t\t\t<ipaddrv6>{}</ipaddrv6>\n\t\t\t<subnetv6>64</subnetv6>\n\t\t\t<gatewayv6>WANGW6</gatewayv6>"
 GATEWAY = "<interface>{}</interface>\n\t\t\t<gateway>{}<"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from homelab_lab import cli, image, lab, paths, processes, programs, shell
@@ -91,8 +92,8 @@ def test_the_vps_gets_nothing_of_the_callers_environment(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("change", ["installed", "installable", "unpacked"])
 def test_another_package_is_another_image(change: str) -> None:
-    other = dataclasses.replace(image.VPS, **{change: (*getattr(image.VPS, change), "one-more")})
-    assert other.key() != image.VPS.key()
+    more: dict[str, Any] = {change: (*getattr(image.VPS, change), "one-more")}
+    assert dataclasses.replace(image.VPS, **more).key() != image.VPS.key()
 
 
 def test_no_secret_is_an_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

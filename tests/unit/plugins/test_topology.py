@@ -217,6 +217,11 @@ MISTAKES: list[tuple[str, list[tuple[tuple[str, ...], Any]], str]] = [
     ("preshared key wrong", [((*NODE, "preshared_key"), "abc")], "preshared_key: the value is not a WireGuard key"),
     ("preshared key at the hub", [((*VPS, "preshared_key"), "A" * 43 + "=")], "vps-relay.preshared_key: it belongs"),
     ("routes at the hub", [((*VPS, "routes"), ["10.50.0.0/16"])], "vps-relay.routes: they are sent to the hub"),
+    (
+        "routes that hold the hub",
+        [(("relay", "hub"), "vps-relay"), ((*NODE, "routes"), ["203.0.112.0/20"])],
+        "mikrotik-gw.routes: 203.0.112.0/20 holds 203.0.113.10, under which vps-relay is dialled",
+    ),
     ("forward to nonsense", [((*NODE, "forward_to"), "a b")], "mikrotik-gw.forward_to: 'a b' is neither"),
     ("masquerade nonsense", [((*NODE, "masquerade"), "all")], "mikrotik-gw.masquerade: 'all' is not an IP prefix"),
     (

@@ -71,8 +71,11 @@ function double_show_interface($name) {
 	echo "{$name}: flags=8043<", kernel()->is_up($name) ? 'UP,' : '', "RUNNING>\n";
 	foreach (kernel()->addresses($name) as $one) {
 		[$address, $length] = explode('/', $one);
-		$mask = sprintf('0x%08x', $length ? -1 << (32 - $length) & 0xffffffff : 0);
-		echo str_contains($address, ':') ? "\tinet6 {$address} prefixlen {$length}\n" : "\tinet {$address} netmask {$mask}\n";
+		if (str_contains($address, ':')) {
+			echo "\tinet6 {$address} prefixlen {$length}\n";
+		} else {
+			printf("\tinet %s netmask 0x%08x\n", $address, $length ? -1 << (32 - $length) & 0xffffffff : 0);
+		}
 	}
 }
 

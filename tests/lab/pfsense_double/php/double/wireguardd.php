@@ -7,7 +7,7 @@
 require_once('config.inc');
 $pid_path = double_path('/var/run/wireguardd.pid');
 if (!double_is_folder()) {
-	$file = fopen($pid_path, 'c');
+	$file = fopen($pid_path, 'ce');
 	flock($file, LOCK_EX);
 	ftruncate($file, 0);
 	fwrite($file, (string) getmypid());

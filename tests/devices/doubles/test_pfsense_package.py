@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pfsense_double import PfSense
 
-FIXTURES = Path(__file__).parents[1] / "plugins/pfsense/fixtures"
+FIXTURES = Path(__file__).parents[1] / "pfsense/fixtures"
 GOLDEN = (FIXTURES / "golden-package-written.xml").read_text()
 FULL = (FIXTURES / "good-full-site.xml").read_text()
 WG = "wireguard/includes/wg.inc"

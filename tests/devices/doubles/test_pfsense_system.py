@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pfsense_double import PfSense
 
-FIXTURES = Path(__file__).parents[1] / "plugins/pfsense/fixtures"
+FIXTURES = Path(__file__).parents[1] / "pfsense/fixtures"
 FULL = (FIXTURES / "good-full-site.xml").read_text()
 
 

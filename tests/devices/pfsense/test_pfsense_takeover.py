@@ -101,3 +101,19 @@ def test_peers_of_others_may_be_odd(run: Run, site: PfSense, key: Key) -> None:
     live = site.system["interfaces"]["tun_wg0"]["peers"]
     assert (live[key(71)]["allowed_ips"], live[key(72)]["allowed_ips"]) == ([], ["10.77.0.0/16"])
     assert not run(site, **WANTED)["changed"]
+
+
+def test_an_unassigned_tunnel_gets_an_interface(run: Run, site: PfSense) -> None:
+    """To which its addresses move; its own peer, which the inventory does not know, stays."""
+    site.xml = site.xml.replace("<![CDATA[road warriors]]>", "homelab.fabric: clients")
+    before = site.system["interfaces"]["tun_wg1"]
+    wanted = {"name": "tun_wg1", "addresses": ["10.100.91.1/24", "fd00:91::1/64"]}
+    done = run(site, **wanted)
+    assert not done.get("failed"), done
+    assert site.system["interfaces"]["tun_wg1"] == before
+    assert "<if>tun_wg1</if>" in site.xml
+    assert "<descr><![CDATA[laptop]]></descr>" in site.xml
+    assert not run(site, **wanted)["changed"]
+    purged = run(site, **wanted, purge=True)
+    assert any(line.startswith(f"delete {PEERS}[tun=tun_wg1") for line in purged["commands"])
+    assert not site.system["interfaces"]["tun_wg1"]["peers"]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import fcntl
 import re
 import subprocess
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from pfsense_double import PfSense
 
-FIXTURES = Path(__file__).parents[1] / "plugins/pfsense/fixtures"
+FIXTURES = Path(__file__).parents[1] / "pfsense/fixtures"
 GOLDEN = (FIXTURES / "golden-package-written.xml").read_text()
 FULL = (FIXTURES / "good-full-site.xml").read_text()
 SMALL = '<?xml version="1.0"?>\n<pfsense>\n\t<version>23.3</version>\n\t<system>\n{}\t</system>\n</pfsense>\n'

@@ -54,6 +54,15 @@ def test_a_blank_router_is_brought_to_the_state_and_then_left_alone(
         assert row_of(router, PEERS, comment="homelab.fabric: phone")["preshared-key"] == key(102)
 
 
+def test_a_check_leaves_out_what_the_task_before_announced(router: RouterOS, run: Run, relay: Answer) -> None:
+    keyless = {**relay, "peers": [{**relay["peers"][0], "public_key": None}, relay["peers"][1]]}
+    first = run(router, check=True, **keyless)
+    later = run(router, check=True, **relay, waited_for=first["waiting_for_key"])
+    assert run(router, **keyless)["commands"] == first["commands"]
+    done = run(router, **relay)
+    assert later["commands"] == done["commands"] != []
+
+
 def test_the_sentences_are_shown_as_one_would_type_them(router: RouterOS, run: Run, relay: Answer, key: Key) -> None:
     vps, phone = relay["peers"]
     assert run(router, **{**relay, "mtu": 1412})["commands"] == [

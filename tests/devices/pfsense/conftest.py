@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 from ansible_collections.homelab.fabric.plugins.module_utils import pfsense
 from ansible_collections.homelab.fabric.plugins.modules import pfsense_wireguard
 from pfsense_double import PfSense
@@ -27,22 +28,33 @@ def _key(number: int) -> str:
     return base64.b64encode(number.to_bytes(32, "big")).decode()
 
 
-def _run(firewall: PfSense, check: bool = False, patience: float = 0.2, **given: Any) -> Answer:
-    arguments = {"name": "tun_wg0", **given, "_ansible_check_mode": check, "_ansible_diff": True}
+def _php(firewall: PfSense, first: str = "") -> Path:
+    """What stands for /usr/local/bin/php: nothing follows it but the script on stdin. The folder counts."""
     php = firewall.root / "php"
-    # What stands for /usr/local/bin/php: nothing follows it but the script on stdin, which the folder keeps to count.
-    php.write_text(f'#!/bin/sh\n[ $# = 0 ] || exit 98\necho run >>"$0.log"\nexec {shlex.join(firewall.command)}\n')
+    lines = ("#!/bin/sh", "[ $# = 0 ] || exit 98", 'echo run >>"$0.log"', first, f"exec {shlex.join(firewall.command)}")
+    php.write_text("\n".join(lines) + "\n")
     php.chmod(0o755)
+    return php
+
+
+def _run(
+    firewall: PfSense, check: bool = False, patience: float = 0.2, uid: int = 0, client: str = "", **given: Any
+) -> Answer:
+    arguments = {"name": "tun_wg0", **given, "_ansible_check_mode": check, "_ansible_diff": True}
+    php = _php(firewall)
     written = io.StringIO()
     keys = set(re.findall(r"<(?:privatekey|presharedkey)>(.+?)</", firewall.xml))
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(written):
         for name in NAMES:
             patch.setenv(name, firewall.environment[name])
+        patch.setenv("SSH_CONNECTION", f"{client} 50000 192.168.20.1 22" if client else "")
         patch.setattr(pfsense, "PHP", str(php))
         patch.setattr(pfsense, "PATIENCE", patience)
-        patch.setattr("os.geteuid", lambda: 0)
+        patch.setattr("os.geteuid", lambda: uid)
         patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
         patch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)  # ansible-core 2.19 and later
+        # Ansible gathers warnings for the life of a process, which is many calls here.
+        patch.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
         # Another test may have made this process a controller, whose warnings go to the screen instead.
         patch.setattr("ansible.module_utils._internal.is_controller", False, raising=False)
         with pytest.raises(SystemExit):
@@ -67,8 +79,17 @@ def key() -> Callable[[int], str]:
 
 @pytest.fixture(scope="session")
 def run() -> Callable[..., Answer]:
-    """run(firewall, check=False, **arguments): the module's answer. No key may stand in it."""
+    """run(firewall, check=False, **arguments): the module's answer. No key may stand in it.
+
+    uid, client: who runs it, and from which address.
+    """
     return _run
+
+
+@pytest.fixture(scope="session")
+def php() -> Callable[..., Path]:
+    """php(firewall, first=""): PHP on this firewall, which begins with these words of sh."""
+    return _php
 
 
 @pytest.fixture(scope="session")

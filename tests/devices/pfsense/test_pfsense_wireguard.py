@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -416,9 +415,7 @@ def test_two_hundred_peers_in_one_call(run: Run, firewall: PfSense, key: Key) ->
         for n in range(1, 201)
     ]
     wanted = {"addresses": ["10.99.100.1/16"], "peers": peers}
-    started = time.monotonic()
     assert not run(firewall, **wanted).get("failed")
-    assert time.monotonic() - started < 60
     assert runs(firewall) == 2
     assert len(firewall.system["interfaces"]["tun_wg0"]["peers"]) == 200
     assert not run(firewall, **wanted)["changed"]

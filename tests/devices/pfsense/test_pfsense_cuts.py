@@ -1,9 +1,16 @@
-"""PHP dies at every write of the configuration, before or after it: no peer suffers, and the next run finishes."""
+"""PHP dies at every write of the configuration, before or after it: no peer suffers, and the next run finishes.
+
+A connection that is cut is no death: what is begun is finished without it.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,3 +95,46 @@ def test_killed_at_every_write(
             assert again["commands"] == [], (place, number, again)
             assert state(firewall) == finished, (place, number)
             shutil.rmtree(firewall.root)
+
+
+def test_a_removal_that_fails_is_taken_back(run: Run, relay: Answer, firewall: PfSense) -> None:
+    run(firewall, **relay)
+    before = state(firewall)
+    firewall.fault("run ifconfig tun_wg0 destroy 1")
+    failed = run(firewall, state="absent")
+    assert failed["msg"] == "wg_tunnel_sync() ended with code 256. The previous configuration was restored"
+    assert state(firewall) == before
+    assert not run(firewall, **relay)["changed"]
+    assert not run(firewall, state="absent").get("failed")
+
+
+MODULE = """
+import json, os, sys
+from ansible.module_utils import basic
+from ansible_collections.homelab.fabric.plugins.module_utils import pfsense
+from ansible_collections.homelab.fabric.plugins.modules import pfsense_wireguard
+arguments = json.load(sys.stdin)
+pfsense.PHP, pfsense.PATIENCE, os.geteuid = arguments.pop("php"), 0.2, lambda: 0
+basic._ANSIBLE_ARGS = json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode()
+basic._ANSIBLE_PROFILE = "legacy"
+pfsense_wireguard.main()
+"""
+
+
+def test_a_connection_that_is_cut_does_not_end_it(
+    run: Run, php: Callable[..., Path], relay: Answer, firewall: PfSense
+) -> None:
+    """sshd hangs up on all that it started for a connection: module, shell and PHP."""
+    hang_up = php(firewall, "kill -HUP 0")
+    done = subprocess.run(
+        [sys.executable, "-c", MODULE],
+        input=json.dumps({"name": "tun_wg0", "php": str(hang_up), **relay}),
+        env={**firewall.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        text=True,
+        capture_output=True,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    firewall.settle()
+    assert not run(firewall, **relay)["changed"]

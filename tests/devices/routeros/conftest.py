@@ -12,6 +12,7 @@ from typing import Any
 import librouteros
 import pytest
 from ansible.module_utils import basic
+from ansible.module_utils.common import warnings
 from ansible_collections.homelab.fabric.plugins.modules import routeros_wireguard
 from routeros_double import RouterOS
 
@@ -31,6 +32,8 @@ def _run(router: RouterOS, check: bool = False, **given: Any) -> Answer:
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(written):
         patch.setattr(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": arguments}).encode())
         patch.setattr(basic, "_ANSIBLE_PROFILE", "legacy", raising=False)  # ansible-core 2.19 and later
+        # Ansible gathers warnings for the life of a process, which is many calls here.
+        patch.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
         # Another test may have made this process a controller, whose warnings go to the screen instead.
         patch.setattr("ansible.module_utils._internal.is_controller", False, raising=False)
         with pytest.raises(SystemExit):
