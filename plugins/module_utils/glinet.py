@@ -52,7 +52,8 @@ ARGUMENTS: dict[str, Any] = {
 
 
 class State(NamedTuple):
-    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them."""
+    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them. `user`: the
+    address from which this run is connected."""
 
     sums: str
     closed: bool
@@ -63,7 +64,7 @@ class State(NamedTuple):
     live: Live
     routes: list[Route]
     notes: list[str]
-    caller: str | None
+    user: str | None
     now: int
     written: str
     marked: str
@@ -128,7 +129,7 @@ class GlinetBackend:
     def _plan_present(self, target: Tunnel) -> shell.Plan:
         state, name = self._read, self._name
         client.check(state.config, target, bool(self._params["purge"]))
-        check_routes(target, state.live, state.routes, state.caller)
+        check_routes(target, state.live, state.routes, state.user)
         peer = self._dialled = target.peers[0] if target.peers else None
         made = client.plan(state.config, target, bool(self._params["kill_switch"]))
         rules = self._plan_firewall(target)
@@ -320,7 +321,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
         notes=parts["notes"].splitlines(),
-        caller=client_of(parts),
+        user=client_of(parts),
         now=int(parts["now"]),
         written=parts["written"],
         marked=parts["marked"],
