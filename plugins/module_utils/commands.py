@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import os
 import subprocess
-from typing import Any, Callable, NamedTuple, Sequence
+import termios
+from typing import IO, Any, Callable, NamedTuple, Sequence
 
 TIMEOUT = 90  # seconds for one command; a service start waits for the network
 TIMED_OUT, MISSING = 124, 127  # exit statuses of `timeout`: ended by it; the tool is not installed
@@ -45,15 +48,25 @@ def execute(run_command: Run, command: Sequence[str], stdin: str = "", **environ
 def _await_the_end(process: subprocess.Popen[bytes]) -> None:
     """Where a process closes its output just before it ends, as `timeout` does, run_command asks twice whether it has
     ended; if that comes true in between, it goes on to poll no pipe at all for a second. So the first question waits.
+
+    It asks as well when there was no output for a second, and then reads no more: nothing may be left to read.
     """
 
     def poll() -> int | None:
         try:
-            return process.wait(0.2)
+            status = process.wait(0.2)
         except subprocess.TimeoutExpired:
             return None
+        return None if any(map(_unread, (process.stdout, process.stderr))) else status
 
     process.poll = poll  # type: ignore[method-assign]
+
+
+def _unread(pipe: IO[bytes] | None) -> bool:
+    waiting = array.array("i", [0])
+    if pipe:
+        fcntl.ioctl(pipe, termios.FIONREAD, waiting)
+    return bool(waiting[0])
 
 
 def search_path() -> str:

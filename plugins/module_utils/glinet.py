@@ -52,7 +52,8 @@ ARGUMENTS: dict[str, Any] = {
 
 
 class State(NamedTuple):
-    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them."""
+    """What a script showed of the router. `kinds`: glinet, route_policy, fw4, ipv6, as far as it has them. `user`: the
+    address from which this run is connected."""
 
     sums: str
     closed: bool
@@ -63,7 +64,7 @@ class State(NamedTuple):
     live: Live
     routes: list[Route]
     notes: list[str]
-    client: str | None
+    user: str | None
     now: int
     written: str
     marked: str
@@ -128,23 +129,24 @@ class GlinetBackend:
     def _plan_present(self, target: Tunnel) -> shell.Plan:
         state, name = self._read, self._name
         client.check(state.config, target, bool(self._params["purge"]))
-        check_routes(target, state.live, state.routes, state.client)
+        check_routes(target, state.live, state.routes, state.user)
         peer = self._dialled = target.peers[0] if target.peers else None
         made = client.plan(state.config, target, bool(self._params["kill_switch"]))
         rules = self._plan_firewall(target)
         files = self._files(target, made)
         new_key = state.public_key is None
-        policy = peer is not None and state.config.newer and self._policy_due(made, bool(files))
+        stops = peer is None and (made.stops or "policy" in state.notes)
+        policy = stops or (peer is not None and state.config.newer and self._policy_due(made, bool(files)))
         lines = [line for package in made.lines.values() for line in package]
         set_up = peer is not None and (
             new_key or bool(made.lines["wireguard"]) or "setup" in state.notes or not self._runs(target, peer)
         )
-        steps = [Step(["/etc/init.d/vpn-client", "restart"])] if policy else []
+        steps = [self._firmware()] if policy else []
         if set_up and name in state.config.network:
             steps.append(Step(["ifup", name]))
         elif set_up and not state.config.newer:
             steps.append(Step(["ubus", "call", "network", "reload"]))
-        reload = peer is not None and (bool(rules or steps) or "firewall" in state.notes or not self._marked(target))
+        reload = bool(rules or steps) or "firewall" in state.notes or not self._marked(target)
         packages = [package for package, some in made.lines.items() if some]
         if new_key and "wireguard" not in packages:
             packages.insert(0, "wireguard")
@@ -163,11 +165,16 @@ class GlinetBackend:
             notes=[note for note, some in left if some],
             steps=steps,
             watch=watch,
-            wait="answer" if steps else "",
+            wait="gone" if stops else "answer" if steps else "",
             reload_firewall=reload,
             files=files,
             undo=f"rm -f {own.table_file(name)}",
         )
+
+    def _firmware(self) -> Step:
+        """What has the firmware look which clients it shall run."""
+        newer = ["/etc/init.d/vpn-client", "restart"]
+        return Step(newer if self._read.config.newer else ["ubus", "call", "network", "reload"])
 
     def _policy_due(self, made: client.ClientPlan, files: bool) -> bool:
         """Whether rtp2.sh has something to do: it alone makes interface, zone, marks and ip rules."""
@@ -210,7 +217,7 @@ class GlinetBackend:
 
     def _files(self, target: Tunnel, made: client.ClientPlan) -> list[Line]:
         state = self._read
-        lines = []
+        lines = [own.remove_list(made.old_list)] if made.old_list else []
         if made.list_name and state.config.lists.get(made.list_name) != made.prefixes:
             lines.append(own.write_list(made.list_name, made.prefixes))
         wanted = self._own(target)
@@ -225,7 +232,7 @@ class GlinetBackend:
     def _plan_firewall(self, target: Tunnel) -> list[Line]:
         state = self._read
         if not target.peers:
-            return []
+            return firewall.plan_gone(state.firewall, self._name)
         if not state.config.newer:
             return firewall.plan_firewall(state.firewall, state.config.network, target)
         others = [s for s in state.firewall.values() if s.id != own_id("include", self._name)]
@@ -242,7 +249,6 @@ class GlinetBackend:
         if state.written:
             files.append(own.write_own(name, own.Own("", []), "fw4" in state.kinds))
         going = bool(made) or "policy" in state.notes
-        step = ["/etc/init.d/vpn-client", "restart"] if state.config.newer else ["ubus", "call", "network", "reload"]
         reload = bool(rules or files or going)
         watch = self._redial(None)
         return shell.Plan(
@@ -254,7 +260,7 @@ class GlinetBackend:
             peers="",
             close="",
             notes=[*(["policy"] if reload else []), *(["watch"] if watch else [])],
-            steps=[Step(step)] if going else [],
+            steps=[self._firmware()] if going else [],
             watch=watch,
             wait="gone" if going else "",
             reload_firewall=reload,
@@ -315,7 +321,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
         notes=parts["notes"].splitlines(),
-        client=client_of(parts),
+        user=client_of(parts),
         now=int(parts["now"]),
         written=parts["written"],
         marked=parts["marked"],

@@ -215,12 +215,17 @@ def _check_others(config: Config, target: Tunnel) -> None:
 
 
 class ClientPlan(NamedTuple):
-    """Lines for `uci batch` by package, the option for the private key, and the list of prefixes by its file's name."""
+    """Lines for `uci batch` by package, the option for the private key, and the list of prefixes by its file's name.
+
+    `old_list`: a list that goes. `stops`: the firmware shall not run the client any more.
+    """
 
     lines: dict[str, list[Line]]
     key: str
-    list_name: str
-    prefixes: tuple[str, ...]
+    list_name: str = ""
+    prefixes: tuple[str, ...] = ()
+    old_list: str = ""
+    stops: bool = False
 
 
 def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
@@ -238,18 +243,18 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
     wanted: Options = {**given, **_peer_options(config, target, peer, section)}
     lines["wireguard"] += edits("wireguard", section, identity, "peers", wanted)
     key = f"wireguard.{identity}.private_key"
-    if not config.newer:
-        if peer:
-            options = {"proto": "wgclient", "config": identity, "disabled": None}
-            lines["network"] += edits("network", config.network.get(target.name), target.name, "interface", options)
-        lines["vpnpolicy"] += _kill_switch(config, kill_switch) if peer else []
-        return ClientPlan(lines, key, "", ())
-    if not peer:
-        return ClientPlan(lines, key, "", ())
     rule = rule_section(config, section)
+    if not peer:
+        stopping = _stop(config, target.name, rule)
+        return ClientPlan({**lines, **stopping}, key, old_list=_own_list(rule, target.name), stops=bool(stopping))
+    if not config.newer:
+        options = {"proto": "wgclient", "config": identity, "disabled": None}
+        lines["network"] += edits("network", config.network.get(target.name), target.name, "interface", options)
+        lines["vpnpolicy"] += _kill_switch(config, kill_switch)
+        return ClientPlan(lines, key)
     everything = any(prefix.endswith("/0") for prefix in peer.allowed_ips)
     listed = () if everything else tuple(prefix for prefix in peer.allowed_ips if ":" not in prefix)
-    name = _list_name(config, rule) if listed else ""
+    name = _list_name(config, rule, listed) if listed else ""
     options = {
         **({} if rule else _new_rule(config, target.name, group, number)),
         "enabled": "1",
@@ -267,19 +272,27 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
 
 
 def plan_gone(config: Config, name: str) -> tuple[dict[str, list[Line]], str]:
-    """The lines that remove our client, and the name of its list; the firmware removes what it made itself."""
+    """The lines that remove our client, and the name of its list; the firmware removes what it made itself.
+
+    The peer goes last: it is what tells that there is something of ours.
+    """
     section = peer_section(config, name)
     if section is None or not is_ours(section, name):
         return {}, ""
-    lines = {"wireguard": [delete("wireguard", section)]}
     rule = rule_section(config, section)
+    return {**_stop(config, name, rule), "wireguard": [delete("wireguard", section)]}, _own_list(rule, name)
+
+
+def _stop(config: Config, name: str, rule: Section | None) -> dict[str, list[Line]]:
+    """The lines after which the firmware runs the client no more."""
     interface = config.network.get(name)
-    if interface and not config.newer:
-        lines["network"] = [delete("network", interface)]
-    if not rule:
-        return lines, ""
-    lines["route_policy"] = [delete("route_policy", rule)]
-    return lines, rule.get("to") if rule.id == own_id("rule", name) else ""
+    if config.newer:
+        return {"route_policy": [delete("route_policy", rule)]} if rule else {}
+    return {"network": [delete("network", interface)]} if interface else {}
+
+
+def _own_list(rule: Section | None, name: str) -> str:
+    return rule.get("to") if rule and rule.id == own_id("rule", name) else ""
 
 
 def firewall_sections(target: Tunnel, includes: bool) -> list[Wanted]:
@@ -302,7 +315,8 @@ def _peer_options(config: Config, target: Tunnel, peer: Peer | None, section: Se
     if target.mtu and not config.newer:
         options["mtu"] = str(target.mtu)
     if not peer:
-        return options if section else {**options, "name": target.name}
+        gone = ("public_key", "preshared_key", "presharedkey_enable", "end_point", "end_point_ip", "allowed_ips")
+        return {**options, "name": target.name, **dict.fromkeys(gone)}
     return {
         **options,
         "name": peer.name,
@@ -329,13 +343,16 @@ def _new_rule(config: Config, name: str, group: str, number: str) -> dict[str, s
     }
 
 
-def _list_name(config: Config, rule: Section | None) -> str:
-    """The file of the rule's own prefixes: the one that it names and no other rule does, or a free one."""
+def _list_name(config: Config, rule: Section | None, listed: tuple[str, ...]) -> str:
+    """The file of the rule's own prefixes: the one that it names and no other rule does, or a free one.
+
+    Free is also one with these very prefixes that nobody names: a run that was cut short left it.
+    """
     used = [section.get("to").lstrip("!") for section in config.policy.values() if section is not rule]
     own = rule.get("to") if rule else ""
     if re.fullmatch(r"dst_net\d+", own) and own not in used:
         return own
-    taken, number = {*used, *config.lists}, 1
+    taken, number = {*used, *(name for name, lines in config.lists.items() if lines != listed)}, 1
     while f"dst_net{number}" in taken:
         number += 1
     return f"dst_net{number}"

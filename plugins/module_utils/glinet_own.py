@@ -92,7 +92,7 @@ def write_own(name: str, own: Own, newer_firewall: bool) -> Line:
     if own.text:
         return Line(f"{fed(keep, 'fail files', own.text)}\nmv /etc/.fabric.new {path} || fail files", shown)
     gone = f"iptables -t nat {_source(name).replace('-A', '-D', 1)} 2>/dev/null"
-    return Line(f"{keep} </dev/null || fail files\nmv /etc/.fabric.new {path} || fail files\n{gone}", shown)
+    return Line(f"{gone}\n{keep} </dev/null || fail files\nmv /etc/.fabric.new {path} || fail files", shown)
 
 
 def write_list(name: str, prefixes: Sequence[str]) -> Line:

@@ -52,11 +52,11 @@ def redial_steps(redial: Redial, name: str, needed: bool, noted: bool) -> list[s
     """Shell commands, as openwrt_watch.watch_steps. The script goes with the last line that calls it."""
     if not needed:
         gone = [
-            f"sed -i '/# {MARKER}{name}$/d' {CRONTAB}",
-            f"grep -q {SCRIPT} {CRONTAB} || rm -f {SCRIPT}",
+            f"[ ! -e {CRONTAB} ] || sed -i '/# {MARKER}{name}$/d' {CRONTAB}",
+            f"grep -sq {SCRIPT} {CRONTAB} || rm -f {SCRIPT}",
             f"[ -s {CRONTAB} ] || rm -f {CRONTAB}",
         ]
-        return [*(gone if redial.line else []), f"{RESTART} || :"] if redial.line or noted else []
+        return [*gone, f"{RESTART} || :"] if redial.line or noted else []
     if redial.line and redial.running and not noted:
         return []
     coming = [] if redial.line else [f"echo '{line(name)}' >>{CRONTAB}"]

@@ -74,17 +74,22 @@ def test_absent_leaves_the_router_as_it_was(flint: Owner, london: Result) -> Non
     assert not flint.run(state="absent")["changed"]
 
 
+@pytest.mark.parametrize("flint", ["gl-4.7", "gl-4.8"], indirect=True)
 def test_a_spoke_makes_its_key_before_it_knows_the_hub(flint: Owner, london: Result, key: Key) -> None:
     router = flint.router
     unknown = {name: value for name, value in london["peers"][0].items() if name != "public_key"}
     first = flint.run(**{**london, "peers": [unknown]})
     assert (first["waiting_for_key"], first["peers"]) == (["sofia"], [])
-    assert "wgclient1" not in router.sh("ip link; uci show network; uci show route_policy")
+    assert flint.name not in router.sh("ip link; uci show network; uci show route_policy")
     assert not flint.run(**{**london, "peers": [unknown]})["changed"]
     done = flint.run(**london)
     assert (done["public_key"], done["waiting_for_key"]) == (first["public_key"], [])
-    # What this run does not know stays as the router has it.
+    # What this run does not know stays as the router has it; what is not wanted any more goes, but for the key pair.
     assert not flint.run(**{**london, "peers": [unknown]})["changed"]
+    assert flint.run(**{**london, "peers": []})["public_key"] == first["public_key"]
+    assert flint.name not in router.sh("ip link; uci show network; uci show route_policy; uci show firewall")
+    assert not flint.run(**{**london, "peers": []})["changed"]
+    assert flint.run(**london)["public_key"] == first["public_key"]
 
 
 @both_firewalls

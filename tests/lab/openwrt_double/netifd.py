@@ -141,7 +141,7 @@ class Netifd:
     def report(self, interface: Interface, report: dict[str, Any]) -> None:
         """Give the device what the handler found: what is new comes, what is not reported any more goes."""
         metric = one(interface.section, "metric", "0")
-        addresses = list(report["addresses"])
+        addresses = [(str(a), int(m)) for a, m in report["addresses"]]
         routes = [(a, m, "") for a, m in report["routes"]]
         device = interface.name
         self.kernel.link_up(device)
@@ -169,7 +169,7 @@ class Netifd:
         for host in report["hosts"]:
             self._host_route(interface, host)
         if report["addresses_at_once"]:
-            interface.device, interface.addresses = interface.name, list(report["addresses"])
+            interface.device, interface.addresses = interface.name, [(str(a), int(m)) for a, m in report["addresses"]]
             for address in interface.addresses:
                 self.kernel.address("add", address, interface.name)
         interface.awaited = report

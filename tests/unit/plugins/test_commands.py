@@ -52,3 +52,8 @@ def test_a_command_that_closes_its_output_before_it_ends_is_waited_for() -> None
         assert process.stdout
         process.stdout.read()
         assert process.poll() == 0
+
+
+def test_what_comes_late_and_at_the_very_end_is_read(run_command: Any) -> None:
+    """run_command looks after a second without output whether there is an end; both may come while it asks."""
+    assert execute(run_command, ["sh", "-c", "sleep 1.1; echo late"]).out == "late\n"
