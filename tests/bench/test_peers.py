@@ -27,7 +27,7 @@ from routeros_double import RouterOS
 from tests.bench.ratios import show
 from tests.integration.linux.hosts import ROOT, LinuxHost
 
-ROUNDS = 3
+ROUNDS = 5
 FEW, MANY = 2, 200
 LIMITS = {"converge": 3.0, "idle": 1.5}
 

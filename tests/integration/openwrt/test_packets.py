@@ -69,7 +69,7 @@ def calls(output: str) -> int:
 
 def test_lan_to_hub_and_back_with_one_read_and_one_write(hub: Hub) -> None:
     first = hub.play()
-    key = re.search(r'"wireguard_public_key_wg0": "([^"]+)"', first)
+    key = re.search(r'wireguard_public_key_wg0"?: "?([A-Za-z0-9+/]{43}=)', first)
     assert key
     assert "changed=1" in first
     assert calls(first) == 2
@@ -79,7 +79,7 @@ def test_lan_to_hub_and_back_with_one_read_and_one_write(hub: Hub) -> None:
     again = hub.play()
     assert "changed=0" in again
     assert calls(again) == 1
-    assert re.search(r'"handshake_age": \d', again)
+    assert re.search(r'handshake_age"?: \d', again)
     private = on("openwrt", "uci", "get", "network.wg0.private_key").strip()
     left = on("controller", "sh", "-c", "cat ~/.ansible/tmp/*/* 2>/dev/null; true")
     for output in (first, again, left):
