@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from ansible_collections.homelab.fabric.plugins.action.openwrt_wireguard import ActionModule as RouterAction
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Backend
 from ansible_collections.homelab.fabric.plugins.module_utils.glinet import ARGUMENTS, GlinetBackend
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 
 
 class ActionModule(RouterAction):
@@ -19,3 +20,6 @@ class ActionModule(RouterAction):
 
     def _backend(self, params: dict[str, Any]) -> Backend:
         return GlinetBackend(params, self._execute)
+
+    def _assume(self, backend: Backend) -> Callable[[Tunnel], None] | None:
+        return backend.assume if isinstance(backend, GlinetBackend) else None

@@ -28,6 +28,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.glinet_shell import
     WIREGUARD_FILE,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import BAD_KEY
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_assume import running, written
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
     Live,
     Route,
@@ -41,7 +42,12 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network imp
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, parse
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch import named, parse_watch
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel, parse_tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import Secret, TunnelError, parse_keepalive
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    KNOWN_AFTER_APPLY,
+    Secret,
+    TunnelError,
+    parse_keepalive,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
 
 ARGUMENTS: dict[str, Any] = {
@@ -89,6 +95,7 @@ class GlinetBackend:
         self._execute = execute
         self._state: State | None = None
         self._dialled: Peer | None = None
+        self._assumed = False
 
     # What is there
 
@@ -109,6 +116,36 @@ class GlinetBackend:
             rules = firewall.policy_of(state.firewall, state.config.network, self._name, wanted.forward_to)
             return replace(current, **rules._asdict())
         return current
+
+    def assume(self, tunnel: Tunnel) -> None:
+        """Take a tunnel for what is there, in check mode: everything that a run and the firmware would make of it."""
+        state, plan, marks = self._read, self._plan_present(tunnel), self._own(tunnel)
+        made = client.plan(state.config, tunnel, bool(self._params["kill_switch"]))
+        network = written(state.config.network, "network", plan.lines)
+        zones = written(state.firewall, "firewall", plan.lines)
+        config = state.config._replace(
+            network=network,
+            wireguard=written(state.config.wireguard, "wireguard", plan.lines),
+            policy=written(state.config.policy, "route_policy" if state.config.newer else "vpnpolicy", plan.lines),
+            lists={**state.config.lists, **({made.list_name: made.prefixes} if made.list_name else {})},
+        )
+        if tunnel.peers and state.config.newer:
+            section = client.peer_section(config, self._name)
+            network[self._name] = Section(self._name, "interface", {"config": (section.id if section else "",)})
+            zones[self._name] = Section(self._name, "zone")
+        key = state.public_key or KNOWN_AFTER_APPLY
+        self._assumed = True
+        self._state = state._replace(
+            closed=True,
+            config=config,
+            firewall=zones,
+            public_key=key,
+            live=running(state.live, tunnel, key) if tunnel.peers else state.live,
+            notes=[],
+            written=marks.text,
+            marked="\n".join(marks.loaded),
+            redial=redialling.Redial(True, True, True) if plan.watch else state.redial,
+        )
 
     @property
     def _read(self) -> State:
@@ -282,7 +319,7 @@ class GlinetBackend:
         return report(self._read.live.peers, self._read.now)
 
     def warnings(self) -> list[str]:
-        return advice(self._name, self._dialled, self._read) if self._state else []
+        return advice(self._name, None if self._assumed else self._dialled, self._read) if self._state else []
 
 
 def _by_name(target: Tunnel | None) -> bool:

@@ -43,8 +43,7 @@ class Owner:
         validated = ArgumentSpecValidator(self.arguments).validate(arguments)
         assert not validated.error_messages
         backend = self.backend(validated.validated_parameters, self.execute)
-        assume = backend.assume if isinstance(backend, OpenWrtBackend) else None
-        result = converged(validated.validated_parameters, backend, check, True, assume)
+        result = converged(validated.validated_parameters, backend, check, True, backend.assume)
         self.warnings = backend.warnings()
         for peer in given.get("peers", ()):
             assert not peer.get("preshared_key") or peer["preshared_key"] not in str(result)

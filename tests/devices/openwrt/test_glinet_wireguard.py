@@ -78,12 +78,14 @@ def test_absent_leaves_the_router_as_it_was(flint: Owner, london: Result) -> Non
 def test_a_spoke_makes_its_key_before_it_knows_the_hub(flint: Owner, london: Result, key: Key) -> None:
     router = flint.router
     unknown = {name: value for name, value in london["peers"][0].items() if name != "public_key"}
+    announced = flint.run(check=True, **london, waited_for=["sofia"])["commands"]
     first = flint.run(**{**london, "peers": [unknown]})
     assert (first["waiting_for_key"], first["peers"]) == (["sofia"], [])
     assert flint.name not in router.sh("ip link; uci show network; uci show route_policy")
     assert not flint.run(**{**london, "peers": [unknown]})["changed"]
     done = flint.run(**london)
     assert (done["public_key"], done["waiting_for_key"]) == (first["public_key"], [])
+    assert done["commands"] == announced
     # What this run does not know stays as the router has it; what is not wanted any more goes, but for the key pair.
     assert not flint.run(**{**london, "peers": [unknown]})["changed"]
     assert flint.run(**{**london, "peers": []})["public_key"] == first["public_key"]
