@@ -241,5 +241,6 @@ def test_a_test_kills_php_at_a_write(make: Make, point: str) -> None:
         "foreach (['a', 'b', 'c'] as $n) { config_set_path('system/n', $n); write_config($n); }"
     )
     assert done.status == -9
-    assert f"<n>{ {'before': 'a', 'after': 'b'}[point] }</n>" in firewall.xml
+    kept = {"before": "a", "after": "b"}[point]
+    assert f"<n>{kept}</n>" in firewall.xml
     assert not (firewall.root / "var/double/fault").exists()
