@@ -89,7 +89,12 @@ def peer_of(section: Section) -> Peer | None:
 
 def prefixes(section: Section, option: str) -> tuple[str, ...]:
     """The prefixes of a list; what stands in it besides is no prefix to anybody."""
-    words = map(_network, re.split(r"[\s,]+", section.get(option)))
+    return _prefixes(section.get(option))
+
+
+@lru_cache(maxsize=4096)
+def _prefixes(text: str) -> tuple[str, ...]:
+    words = map(_network, re.split(r"[\s,]+", text))
     return sorted_prefixes(word for word in words if word)
 
 

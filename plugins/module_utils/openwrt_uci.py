@@ -101,7 +101,7 @@ def edits(
     for option, value in wanted.items():
         after = (value,) if isinstance(value, str) else value or ()
         before = there.options.get(option, ()) if there else ()
-        if canonical(package, option, before) == canonical(package, option, after):
+        if before == after or canonical(package, option, before) == canonical(package, option, after):
             continue
         if not isinstance(value, str) and before:
             lines.append(_plain(f"delete {at}.{option}"))

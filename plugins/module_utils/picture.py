@@ -8,8 +8,8 @@ Pure: no I/O, no Ansible. Nodes that can be dialled stand on the Internet's line
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any, Iterable, Mapping
-from xml.sax.saxutils import escape
 
 from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, Node, read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.topology import plan
@@ -45,7 +45,7 @@ def draw(networks: Mapping[str, Any], name: str) -> str:
     for node in network.nodes.values():
         body += _node(node, *places[node.name])
     height = bottom + MARGIN + (BETWEEN // 2 if not lower and len(upper) > 1 else 0)
-    label = escape(f"WireGuard network {name}")
+    label = escape(f"WireGuard network {name}", quote=False)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'role="img" aria-label="{label}">\n'
@@ -67,7 +67,7 @@ def _row(nodes: list[Node], y: int, width: int) -> dict[str, tuple[int, int]]:
 
 
 def _text(x: int, y: int, text: str, kind: str = "", anchor: str = "middle") -> str:
-    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="{kind}">{escape(text)}</text>'
+    return f'<text x="{x}" y="{y}" text-anchor="{anchor}" class="{kind}">{escape(text, quote=False)}</text>'
 
 
 def _internet(network: Network, upper: list[Node], places: Mapping[str, tuple[int, int]], width: int) -> Iterable[str]:

@@ -55,12 +55,16 @@ try() {{
     name=$1
     end=$((now + $2))
     shift 2
+    began=$now
     until said=$("$@" 2>&1); do
-        if [ "$(date +%s)" -ge $end ]; then
+        ended=$(date +%s)
+        if [ $ended -ge $end ]; then
             echo "@lost $name $(echo "$said" | sed -n 's/^ping6*: //p' | head -n 1)"
             return
         fi
-        sleep 1
+        # Without a route it is over at once; and not every busybox sleeps for less.
+        [ $ended -gt $began ] || sleep 1
+        began=$(date +%s)
     done
     echo "@came $name $(echo "$said" | sed -n 's/.* time[=<]\\([0-9.]*\\).*/\\1/p' | head -n 1)"
 }}

@@ -35,7 +35,7 @@ def valid_type(text: str) -> bool:
 
 
 def valid_value(text: str) -> bool:
-    return all(c >= " " or c in "\t\n\r" for c in text)
+    return text.isprintable() or all(c >= " " or c in "\t\n\r" for c in text)
 
 
 def quoted(text: str) -> str:
@@ -130,12 +130,13 @@ class Reader:
 
     def _single(self, found: list[str]) -> None:
         self._here += 1
-        while (char := self._char) != "'":
-            if not char and not self._grow():
+        while (end := self._text.find("'", self._here, self._end)) < 0:
+            found.append(self._text[self._here : self._end])
+            self._here = self._end
+            if not self._grow():
                 raise self.error("EOF with unterminated '")
-            found.append(char)
-            self._here += 1 if char else 0
-        self._here += 1
+        found.append(self._text[self._here : end])
+        self._here = end + 1
 
     def _double(self, found: list[str]) -> None:
         self._here += 1
