@@ -140,7 +140,11 @@ def iptables(found: dict[str, list[Line]], instances: list[str]) -> None:
     if not found:
         return
     text = ["*mangle", *(f":{name} - [0:0]" for name in (HOOK, LOCAL, *found))]
-    text += [f"-A PREROUTING -j {HOOK}", f"-A OUTPUT -j {LOCAL}", *(f"-A {HOOK} -i {source} -j {POLICY}" for source in SOURCES)]
+    text += [
+        f"-A PREROUTING -j {HOOK}",
+        f"-A OUTPUT -j {LOCAL}",
+        *(f"-A {HOOK} -i {source} -j {POLICY}" for source in SOURCES),
+    ]
     for chain, several in found.items():
         for source, prefix, verdict in several:
             match = (
