@@ -65,8 +65,9 @@ def test_a_blank_router_becomes_a_hub_and_is_then_left_alone(hub: Owner, sofia: 
         key(4): ("(none)", {"10.3.2.6/32", "192.168.9.0/24", "10.9.0.0/16"}, "off"),
         key(5): (key(105), {"10.3.2.10/32"}, "off"),
     }
-    assert router.sh("wg show wgserver listen-port") == "51821\n"
+    assert router.sh("wg show wgserver listen-port; uci get network.wgserver.disabled") == "51821\n0\n"
     assert "mtu 1380" in router.sh("ip link show wgserver")
+    assert "udp dport 51821 accept" in router.sh("nft list chain inet fw3 input_wan; nft list chain inet fw4 input_wan")
     routes = router.sh("ip route show dev wgserver")
     assert all(prefix in routes for prefix in ("192.168.0.0/24 via 10.3.2.5", "10.9.0.0/16 via 10.3.2.6"))
     before = files(router)
@@ -147,10 +148,14 @@ def test_what_is_the_interfaces_own_sets_it_up_again(hub: Owner, sofia: Result, 
         assert router.sh(told) == shown
         assert not hub.run(**state)["changed"]
         sofia = state
-    # What a hand did to the live interface is found as well.
+    # What a hand did to the live interface is found as well, and who was taken off in the web interface.
     router.sh(f"wg set wgserver peer {key(3)} remove; ip route del 192.168.9.0/24")
+    router.sh("uci set wireguard_server.peer_1001.deprecated=1; uci commit")
     again = hub.run(**sofia)
-    assert [line.split()[0] for line in again["commands"]] == ["wg", "ip"]
+    assert [line.split()[0] for line in again["commands"]] == ["uci", "uci", "wg", "ip"]
+    router.sh("ifup wgserver")
+    assert key(4) in router.wait("wg show wgserver peers", key(4))
+    router.wait("ip route show dev wgserver", "192.168.0.0/24")
     assert not hub.run(**sofia)["changed"]
 
 
@@ -273,6 +278,58 @@ def test_what_the_firmware_writes_again_is_what_is_there(hub: Owner, sofia: Resu
     assert not hub.run(**narrow)["changed"]
 
 
+@pytest.mark.parametrize("flint", ["gl-4.7", "gl-4.8"], indirect=True)
+def test_a_hub_makes_its_key_before_it_knows_its_spokes(hub: Owner, sofia: Result) -> None:
+    """And the second task of a play announces what is left to do, no matter what was done by the first."""
+    unknown = [{name: value for name, value in peer.items() if name != "public_key"} for peer in sofia["peers"]]
+    first = {**sofia, "peers": [unknown[0], unknown[1], sofia["peers"][2]]}
+    announced = hub.run(check=True, **sofia, waited_for=["valchedrym", "london"])["commands"]
+    done = hub.run(**first)
+    assert (done["waiting_for_key"], [peer["name"] for peer in done["peers"]]) == (["valchedrym", "london"], ["phone"])
+    assert not hub.run(**first)["changed"]
+    second = hub.run(**sofia)
+    assert (second["public_key"], second["waiting_for_key"]) == (done["public_key"], [])
+    assert second["commands"] == announced
+    # What this run does not know stays as the router has it.
+    assert not hub.run(**first)["changed"]
+
+
+def test_ipv6_where_the_router_has_it(hub: Owner, sofia: Result, key: Key) -> None:
+    router = hub.router
+    router.sh("uci set glipv6.globals.enabled=1; uci commit")
+    allowed = ["10.3.2.5/32", "fd00:3:2::5/128", "192.168.0.0/24", "fd00:5::/64"]
+    peer = {"name": "valchedrym", "public_key": key(3), "allowed_ips": allowed}
+    state = {**sofia, "addresses": ["10.3.2.1/24", "fd00:3:2::1/64"], "peers": [peer]}
+    hub.run(**{**state, "peers": []})
+    hub.run(**state)
+    assert router.sh("uci get wireguard_server.peer_1001.client_ip") == "10.3.2.5/24,fd00:3:2::5/64\n"
+    told = "wg show wgserver allowed-ips | cut -f 2"
+    live = router.sh(told)
+    assert set(live.split()) == set(allowed)
+    assert not hub.run(**state)["changed"]
+    router.sh("ifup wgserver")
+    assert "via fd00:3:2::5" in router.wait("ip -6 route show dev wgserver", "fd00:5::/64 via")
+    assert sorted(router.sh(told).split()) == sorted(allowed)
+    assert not hub.run(**state)["changed"]
+    with pytest.raises(TunnelError, match=r"has no IPv6 address of 10.3.2.0/24, fd00:3:2::/64"):
+        hub.run(**{**state, "peers": [{**peer, "allowed_ips": ["10.3.2.5/32", "fd00:5::/64"]}]})
+
+
+def test_no_key_is_seen_by_anybody(hub: Owner, sofia: Result, key: Key) -> None:
+    router = hub.router
+    hub.run(**sofia)
+    secret = router.sh("uci get wireguard_server.main_server.private_key").strip()
+    done = hub.run(**{**sofia, "peers": [{**sofia["peers"][2], "preshared_key": key(107)}]})
+    shown = f"{done} {hub.run(check=True, **sofia)}"
+    assert all(each not in shown for each in (secret, key(105), key(107)))
+    assert secret not in str(hub.scripts) + str(hub.answers)
+    assert "uci set wireguard_server.peer_1002.presharedkey=(redacted)" in done["commands"]
+    assert oct((router.root / "etc/config/wireguard_server").stat().st_mode)[-3:] == "600"
+    (router.root / "etc/config/wireguard_server").chmod(0o644)
+    assert "chmod 600 /etc/config/wireguard_server" in hub.run(**sofia)["commands"]
+    assert not hub.run(**sofia)["changed"]
+
+
 # What a client beside the server would take away
 
 
@@ -303,6 +360,8 @@ def test_networks_of_spokes_stay_reachable_while_a_client_takes_everything(
 
 # Refused
 
+PICKY = '#!/bin/sh\ncase $1 in setconf) echo "Key is not the correct length" >&2; exit 1 ;; esac\nexec wg.true "$@"\n'
+
 
 def test_one_clear_error(hub: Owner, sofia: Result, key: Key) -> None:
     router = hub.router
@@ -316,7 +375,12 @@ def test_one_clear_error(hub: Owner, sofia: Result, key: Key) -> None:
         ("", {"addresses": ["10.3.2.1/24", "10.3.3.1/24"]}, "has one address of IPv4", ""),
         ("", {"listen_port": None}, "the port is not known: set it", ""),
         ("", {"addresses": ["10.3.2.1/24", "fd00:3:2::1/64"]}, "no IPv6 for fd00:3:2::1/64: switch it on under", ""),
-        ("", with_peer(allowed_ips=["192.168.0.0/24"]), "valchedrym has no IPv4 address of 10.3.2.0/24 in its", ""),
+        (
+            "",
+            with_peer(allowed_ips=["10.4.2.5/32", "192.168.0.0/24"]),
+            "valchedrym has no IPv4 address of 10.3.2.0/24 in its",
+            "",
+        ),
         ("", with_peer(allowed_ips=["10.3.2.5/32", "0.0.0.0/0"]), "valchedrym cannot have 0.0.0.0/0", ""),
         (
             "",
@@ -339,6 +403,20 @@ def test_one_clear_error(hub: Owner, sofia: Result, key: Key) -> None:
             hub.run(**{**sofia, **given})
         assert files(router) == before, told
         router.sh(repair)
+
+
+def test_wireguard_itself_tries_the_peers_before_they_are_committed(hub: Owner, sofia: Result) -> None:
+    """The firmware takes the whole server down for one that it refuses."""
+    router = hub.router
+    before = files(router)
+    router.sh("mv /usr/bin/wg /usr/bin/wg.true; cat >/usr/bin/wg; chmod +x /usr/bin/wg", text=PICKY)
+    with pytest.raises(DeviceError, match="refuses these peers, and wgserver would not come up with them; nothing was"):
+        hub.run(**sofia)
+    assert {name: text for name, text in files(router).items() if text} == {
+        n: text for n, text in before.items() if text
+    }
+    router.sh("mv /usr/bin/wg.true /usr/bin/wg")
+    hub.run(**sofia)
 
 
 def test_a_server_does_not_dial(hub: Owner, sofia: Result, key: Key) -> None:
