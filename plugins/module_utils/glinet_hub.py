@@ -269,7 +269,7 @@ def backend_of(params: dict[str, Any], execute: shell.Execute) -> GlinetBackend 
     return HubBackend(params, execute) if params["name"] == server.NAME else GlinetBackend(params, execute)
 
 
-def _after(config: server.Config, lines: list[Line]) -> server.Config:
+def _after(config: server.Config, lines: Sequence[Line]) -> server.Config:
     return config._replace(
         network=written(config.network, "network", lines),
         server=written(config.server, server.PACKAGE, lines),

@@ -352,15 +352,15 @@ def _plan_rules(config: Config, target: Tunnel, paired: list[Section], leaving: 
     lines = [delete(PACKAGE, rule) for rule in rules if rule not in stay]
     taken, index = {rule.id for rule in rule_sections(config)}, 0
     for prefix, gateway in wanted.items():
-        rule = there.get(prefix)
-        while not rule and own_id(f"route{index}", NAME) in taken:
+        found = there.get(prefix)
+        while not found and own_id(f"route{index}", NAME) in taken:
             index += 1
-        identity = rule.id if rule else own_id(f"route{index}", NAME)
+        identity = found.id if found else own_id(f"route{index}", NAME)
         taken.add(identity)
         dest, _slash, mask = prefix.partition("/")
         flag = "6" if ":" in prefix else "4"
         options = {"route_flag": flag, "dest": dest, "mask": mask, "gateway": gateway, "scope": None}
-        lines += edits(PACKAGE, rule, identity, "route_rules", {"description": MARK, **options})
+        lines += edits(PACKAGE, found, identity, "route_rules", {"description": MARK, **options})
     return lines
 
 

@@ -265,6 +265,7 @@ def test_what_the_firmware_writes_again_is_what_is_there(hub: Owner, sofia: Resu
     router.wait(UP, '"up":true')
     assert files(router)["firewall"] == before
     assert "\tenabled '0'" not in before
+    assert before.count("51821") == before.count("config zone 'wgserver'") == 1, "nothing twice"
     assert not hub.run(**sofia)["changed"]
     # LuCI's way into the LAN, where the firmware has its rule.
     router.sh("uci delete firewall.wgserver2lan; uci set firewall.wgserver2lan=forwarding; uci commit")
