@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.fabric.plugins.filter.wireguard import wireguard_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError
 from openwrt_double.router import Router
@@ -329,6 +330,29 @@ def test_no_key_is_seen_by_anybody(hub: Owner, sofia: Result, key: Key) -> None:
     (router.root / "etc/config/wireguard_server").chmod(0o644)
     assert "chmod 600 /etc/config/wireguard_server" in hub.run(**sofia)["commands"]
     assert not hub.run(**sofia)["changed"]
+
+
+def test_the_hub_of_a_networks_document(hub: Owner, key: Key) -> None:
+    nodes = {
+        "flint": {
+            "device": "glinet",
+            "address": "10.3.2.1",
+            "endpoint": "h.example.org",
+            "networks": ["192.168.8.0/24"],
+        },
+        "varna": {"address": "10.3.2.2", "networks": ["10.0.10.0/24", "10.0.20.0/24"], "public_key": key(3)},
+        "pleven": {"device": "openwrt", "address": "10.3.2.3", "endpoint": "p.example.org", "public_key": key(4)},
+    }
+    networks = {"sites": {"prefix": "10.3.2.0/24", "hub": "flint", "nodes": nodes}}
+    tunnel = wireguard_tunnel(networks, "flint", {})
+    # What the role hands on.
+    names = ("name", "addresses", "listen_port", "mtu", "peers", "forward_to", "masquerade", "open_port")
+    state = {name: tunnel[name] for name in names}
+    hub.run(**state)
+    assert not hub.warnings
+    assert "10.0.20.0/24 via 10.3.2.2" in hub.router.wait("ip route", "10.0.20.0/24 via 10.3.2.2")
+    assert hub.router.sh("uci get wireguard_server.main_server.client_to_client") == "1\n"
+    assert not hub.run(**state)["changed"]
 
 
 # What a client beside the server would take away
