@@ -10,6 +10,7 @@ from typing import Any, Callable
 from ansible_collections.homelab.fabric.plugins.action.openwrt_wireguard import ActionModule as RouterAction
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Backend
 from ansible_collections.homelab.fabric.plugins.module_utils.glinet import ARGUMENTS, GlinetBackend
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet_hub import HubBackend, backend_of
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 
 
@@ -19,7 +20,7 @@ class ActionModule(RouterAction):
     arguments = ARGUMENTS
 
     def _backend(self, params: dict[str, Any]) -> Backend:
-        return GlinetBackend(params, self._execute)
+        return backend_of(params, self._execute)
 
     def _assume(self, backend: Backend) -> Callable[[Tunnel], None] | None:
-        return backend.assume if isinstance(backend, GlinetBackend) else None
+        return backend.assume if isinstance(backend, (GlinetBackend, HubBackend)) else None

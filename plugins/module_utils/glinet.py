@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from functools import partial
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils import glinet_client as client
 from ansible_collections.homelab.fabric.plugins.module_utils import glinet_own as own
@@ -102,7 +102,7 @@ class GlinetBackend:
     def read(self) -> Tunnel | None:
         wanted = parse_tunnel(self._params, self.device)
         parts = shell.ask(self._execute, self._name, READ)
-        _check_router(parts)
+        check_router(parts, PACKAGES)
         self._state = state = _state_of(parts, self._name)
         if state.public_key == BAD_KEY:
             raise DeviceError(
@@ -327,7 +327,8 @@ def _by_name(target: Tunnel | None) -> bool:
     return bool(target and named(target.peers))
 
 
-def _check_router(parts: Mapping[str, str]) -> None:
+def check_router(parts: Mapping[str, str], packages: Sequence[str]) -> None:
+    """Raises DeviceError for what is no GL.iNet, lacks a tool, or has changes that nobody committed."""
     missing, kinds = parts["missing"].split(), parts["kind"].split()
     if "glinet" not in kinds:
         raise DeviceError("this host has no firmware of GL.iNet. Use the module of its kind of device")
@@ -335,7 +336,7 @@ def _check_router(parts: Mapping[str, str]) -> None:
         raise DeviceError(
             f"`{missing[0]}` is not on this router, which GL.iNet's firmware 4.x has. Update the firmware"
         )
-    shell.refuse_pending(parts, PACKAGES)
+    shell.refuse_pending(parts, packages)
 
 
 def _state_of(parts: Mapping[str, str], name: str) -> State:

@@ -153,8 +153,6 @@ def _host(address: str) -> str:
 
 def check(config: Config, target: Tunnel, purge: bool) -> None:
     """Raises TunnelError for what a client of this firmware cannot be. `purge`: others' tunnels may be taken over."""
-    if target.name == "wgserver":
-        raise TunnelError("name", "GL.iNet's server is not built yet", "make it a node of OpenWrt (docs/glinet.md)")
     if (target.name == "wgclient") == config.newer:
         few = "wgclient1 to wgclient5" if config.newer else "wgclient"
         raise TunnelError("name", f"this firmware has no {target.name}", f"name {few}")
@@ -232,7 +230,7 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
     """Peer, group, and what makes the firmware run it. Without a known peer there is only the key pair."""
     section = peer_section(config, target.name)
     peer = target.peers[0] if target.peers else None
-    number = peer_number(section) if section else _free_number(config.wireguard, "peer_")
+    number = peer_number(section) if section else free_number(config.wireguard, "peer_")
     identity = section.id if section else f"peer_{number}"
     group = section.get("group_id") if section else _group(config.wireguard)
     lines: dict[str, list[Line]] = {"wireguard": [], "network": [], "route_policy": [], "vpnpolicy": []}
@@ -369,14 +367,14 @@ def _group(wireguard: Sections) -> str:
     if _has_group(wireguard, MANUAL_GROUP) or not any(s.type == "groups" for s in wireguard.values()):
         return MANUAL_GROUP
     ours = next((s for s in wireguard.values() if s.type == "groups" and s.get("group_name") == "homelab.fabric"), None)
-    return ours.get("group_id") if ours else _free_number(wireguard, "group_")
+    return ours.get("group_id") if ours else free_number(wireguard, "group_")
 
 
 def _has_group(wireguard: Sections, group: str) -> bool:
     return any(s.type == "groups" and group in (s.get("group_id"), s.id[len("group_") :]) for s in wireguard.values())
 
 
-def _free_number(wireguard: Sections, prefix: str) -> str:
+def free_number(wireguard: Sections, prefix: str) -> str:
     """Above all that are in use."""
     option = prefix + "id"
     used = [

@@ -19,25 +19,20 @@ TABLE_FOLDER = "/etc/nftables.d"  # read by fw4 inside of its table
 LISTS = "/etc/domain_mac_list"  # of prefixes, which rules of route_policy name
 BAD_RESOLVER = "1.1.1.1"
 
-# rtp2.sh commits what others have pending, on fw4 in every package. Of peers only what is needed is shown: groups hold
-# passwords of providers, and a private key never leaves the router.
-READ = (
-    """
+_KIND = """
 part missing
 for tool in uci ubus wg ip awk md5sum; do command -v $tool >/dev/null || echo $tool; done
 part kind
-[ ! -e /lib/netifd/proto/wgclient.sh ] || echo glinet
+[ ! -e /lib/netifd/proto/HANDLER.sh ] || echo glinet
 [ ! -x /usr/bin/rtp2.sh ] || echo route_policy
 [ ! -x /sbin/fw4 ] || echo fw4
 [ "$(uci -q get glipv6.globals.enabled)" != 1 ] || echo ipv6
 part sums
 for p in PACKAGES; do echo /etc/config/$p; done | xargs md5sum 2>/dev/null
 part mode
-ls -l WIREGUARD_FILE | cut -c 5-10
-part changes
-some='(EITHER)'
-[ ! -x /sbin/fw4 ] || some='[A-Za-z0-9_-]+'
-uci changes 2>/dev/null | grep -oE "^[-+|~@^]?$some[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)" | tr -d =
+ls -l KEYS_FILE 2>/dev/null | cut -c 5-10
+"""
+_SECTIONS = """
 part network
 uci -q -X show network | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
@@ -46,6 +41,20 @@ uci -q -X show network | awk -v n=$n '
 show { print }'
 part firewall
 [ ! -e /etc/config/firewall ] || { echo there; uci -q -X show firewall; }
+"""
+
+# rtp2.sh commits what others have pending, on fw4 in every package. Of peers only what is needed is shown: groups hold
+# passwords of providers, and a private key never leaves the router.
+READ = (
+    _KIND
+    + """
+part changes
+some='(EITHER)'
+[ ! -x /sbin/fw4 ] || some='[A-Za-z0-9_-]+'
+uci changes 2>/dev/null | grep -oE "^[-+|~@^]?$some[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)" | tr -d =
+"""
+    + _SECTIONS
+    + """
 part wireguard
 own=$(uci -q get network.$n.config)
 made=$(uci -q show wireguard | sed -n "s/^wireguard[.]\\([A-Za-z0-9_]*\\)[.]description='homelab.fabric: $n'$/\\1/p")
@@ -83,20 +92,66 @@ grep -sqw 'BAD_RESOLVER' /etc/AdGuardHome/config.yaml && echo /etc/AdGuardHome/c
     + REDIAL
     + LIVE
 )
-for _word, _text in (
-    ("PACKAGES", " ".join(PACKAGES)),
-    ("EITHER", "|".join(PACKAGES)),
-    ("WIREGUARD_FILE", WIREGUARD_FILE),
-    ("USER_FILE", USER_FILE),
-    ("TABLE_FOLDER", TABLE_FOLDER),
-    ("LISTS", LISTS),
-    ("BAD_RESOLVER", BAD_RESOLVER.replace(".", "[.]")),
-):
-    READ = READ.replace(_word, _text)
+
+# What the server is made of. Nothing here has rtp2.sh run, so others' pending changes matter in these packages alone.
+SERVER_PACKAGES = ("network", "firewall", "wireguard_server")
+SERVER_FILE = "/etc/config/wireguard_server"
+READ_SERVER = (
+    _KIND
+    + """
+part changes
+uci changes 2>/dev/null | grep -oE "^[-+|~@^]?(EITHER)[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)" | tr -d =
+"""
+    + _SECTIONS
+    + """
+part server
+uci -q -X show wireguard_server | awk '
+/^wireguard_server\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
+/^wireguard_server\\./ && (name[3] == "" || name[3] ~ /^(name|description|peer_id|address_|public_key)/) { show = 1 }
+/^wireguard_server\\./ && name[3] ~ /^(port|mtu|access|masq|client_to_client|type|presharedkey|client_ip)/ { show = 1 }
+/^wireguard_server\\./ && name[3] ~ /^(enabled|deprecated|persistent_keepalive)$/ { show = 1 }
+/^wireguard_server\\./ && name[3] ~ /^(route_flag|dest|mask|gateway|scope|metric)$/ { show = 1 }
+/^wireguard_server\\./ && name[3] == "private_key" { print key "=hidden"; show = 0 }
+show { print }'
+part policy
+uci -q get route_policy.global.enabled
+part key
+c=$(uci -q get network.$n.config)
+key=$(uci -q get wireguard_server.${c:-main_server}.private_key)
+[ ! "$key" ] || echo "$key" | wg pubkey 2>/dev/null || echo bad
+key=
+part direct
+for v in 4 6; do echo $v; ip -$v route show dev $n table DIRECT 2>/dev/null; done
+"""
+    + LIVE
+)
+DIRECT_TABLE = "9910"  # a copy of the main table without WAN, which the firmware makes and looks into first
+
+
+def _fill(text: str, packages: tuple[str, ...], handler: str, keys_file: str) -> str:
+    for word, value in (
+        ("PACKAGES", " ".join(packages)),
+        ("EITHER", "|".join(packages)),
+        ("HANDLER", handler),
+        ("KEYS_FILE", keys_file),
+        ("USER_FILE", USER_FILE),
+        ("TABLE_FOLDER", TABLE_FOLDER),
+        ("LISTS", LISTS),
+        ("BAD_RESOLVER", BAD_RESOLVER.replace(".", "[.]")),
+        ("DIRECT", DIRECT_TABLE),
+    ):
+        text = text.replace(word, value)
+    return text
+
+
+READ = _fill(READ, PACKAGES, "wgclient", WIREGUARD_FILE)
+READ_SERVER = _fill(READ_SERVER, SERVER_PACKAGES, "wgserver", SERVER_FILE)
 
 REASONS = {
     "meanwhile": "Somebody changed this router's configuration during this run, the web interface perhaps. Run the "
     "playbook again",
+    "up": "{name} is configured, but does not come up within {seconds} s. The router says: {said}. "
+    "`logread | grep {name}` there tells more",
     "instance": "the firmware made no {name} of its rule. Has the router just started? Run the playbook again in a "
     "minute; `logread | grep rtp2` there tells more",
     "gone": "{name} is not configured any more, but did not go within {seconds} s. Run the playbook again in a minute",

@@ -11,7 +11,7 @@ relay:                           # name of the network
   nodes:
     vps-relay:                   # an inventory host, or any other device whose public_key is given
       device: linux              # linux (default), routeros, pfsense, openwrt, glinet
-      interface: wg0             # default: the device's usual name
+      interface: wg0             # default: the device's usual name; wgserver for a hub of GL.iNet
       address: 10.100.0.1        # or a list; the length is the prefix's if left out
       endpoint: 203.0.113.10     # name or address under which others dial it; none: it cannot be dialled
       listen_port: 51820         # default 51820
@@ -116,6 +116,11 @@ class Node:
         """All that is reached through it alone."""
         return self.hosts + self.networks
 
+    @property
+    def dials(self) -> bool:
+        """Whether it dials anybody at all: GL.iNet's server only answers."""
+        return (self.device, self.interface) != ("glinet", "wgserver")
+
 
 @dataclass
 class Network:
@@ -200,6 +205,8 @@ class _Reader:
         for hub in network.hubs:
             if hub not in network.nodes:
                 self.mistakes.append(f"{where}.hub: {hub!r} is not among its nodes: name one of them")
+            elif network.nodes[hub].device == "glinet" and not raw["nodes"][hub].get("interface"):
+                network.nodes[hub].interface = "wgserver"
         for node in network.nodes.values():
             if node.hub and node.name in network.hubs:
                 self.mistakes.append(f"{node.where}.hub: {node.name} is a hub itself: leave it out")
@@ -269,10 +276,10 @@ def _network_mistakes(network: Network) -> Iterable[str]:
         hubs = [network.nodes[name] for name in network.hubs]
         links = [(network.hub_of(node), node) for node in nodes]
         for hub, node in [*links, *itertools.combinations(hubs, 2)]:
-            if hub and not (hub.endpoint or node.endpoint):
+            if hub and not ((hub.endpoint and node.dials) or (node.endpoint and hub.dials)):
                 yield (
-                    f"{hub.where}.endpoint: neither {hub.name} nor {node.name} can be dialled: give the hub the "
-                    "name or address under which the others reach it"
+                    f"{hub.where}.endpoint: neither {hub.name} nor {node.name} can be dialled by the other one: give "
+                    "the hub the name or address under which others reach it (GL.iNet's wgserver dials nobody)"
                 )
         if len(hubs) > 1 and not network.client_masquerade:
             yield (

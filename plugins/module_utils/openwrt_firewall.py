@@ -90,9 +90,6 @@ def _own(sections: Sections, name: str) -> list[Section]:
 
 def _wanted(sections: Sections, network: Sections, target: Tunnel) -> list[Wanted]:
     name = target.name
-    v6 = [prefix for prefix in target.masquerade if ":" in prefix]
-    if v6:
-        raise TunnelError("masquerade", f"{v6[0]} is an IPv6 prefix", "route it instead: OpenWrt hides IPv4 only")
     foreign = next(
         (zone for zone in _zones(sections) if name in zone.words("network") and not is_ours(zone, name)), None
     )
@@ -109,9 +106,18 @@ def _wanted(sections: Sections, network: Sections, target: Tunnel) -> list[Wante
     for index, other in enumerate(sorted(near_zones - {zone})):
         wanted.append(Wanted(f"fwd{index}", "forwarding", {"src": zone, "dest": other}))
         wanted.append(Wanted(f"rev{index}", "forwarding", {"src": other, "dest": zone}))
+    return wanted + hidden_sources(target)
+
+
+def hidden_sources(target: Tunnel) -> list[Wanted]:
+    """What gives packets from some prefixes the device's own address."""
+    v6 = [prefix for prefix in target.masquerade if ":" in prefix]
+    if v6:
+        raise TunnelError("masquerade", f"{v6[0]} is an IPv6 prefix", "route it instead: OpenWrt hides IPv4 only")
+    wanted = []
     for index, prefix in enumerate(target.masquerade):
         options = {"src": "*", "src_ip": prefix, "dest_ip": f"!{prefix}", "proto": "all", "target": "MASQUERADE"}
-        wanted.append(Wanted(f"nat{index}", "nat", {"name": f"{MARKER}{name} nat", **options}))
+        wanted.append(Wanted(f"nat{index}", "nat", {"name": f"{MARKER}{target.name} nat", **options}))
     return wanted
 
 

@@ -40,10 +40,12 @@ Execute = Callable[[str], Answer]
 class Plan(NamedTuple):
     """Everything that one apply script does.
 
-    `sums`: of the files that were read, which must not have changed. `key`: the option that gets a new private key, if
-    any. `peers`: what `wg setconf` must be able to take before anything is committed. `close`: a file with keys that
-    others may read until now. `files`: commands that write what is not uci's, right before the commit, and `undo` takes
-    it back where the firewall refuses it. `watch`: commands about cron. `wait`: a word of _WAIT, or nothing.
+    `sums`: of the files that were read, which must not have changed. `touch`: a file of uci's that is not there yet.
+    `key`: the option that gets a new private key, if any, and `public` the one for its public half. `peers`: what
+    `wg setconf` must be able to take before anything is committed. `close`: a file with keys that others may read until
+    now. `files`: commands that write what is not uci's, right before the commit, and `undo` takes it back where the
+    firewall refuses it. `watch`: commands about cron. `wait`: a word of _WAIT, or nothing. `after`: what needs the
+    interface to be up.
     """
 
     name: str
@@ -60,18 +62,24 @@ class Plan(NamedTuple):
     watch: Sequence[str] = ()
     files: Sequence[Line] = ()
     undo: str = ":"
+    touch: str = ""
+    public: str = ""
+    after: Sequence[Step] = ()
 
 
 def commands(plan: Plan, send: Callable[[], object]) -> list[Command]:
     """Every step as one would type it, without its secrets. `send` runs them all, when the last has its turn."""
-    texts = [f"uci {line.shown}" for line in plan.lines]
+    texts = [f"touch {plan.touch}"] if plan.touch else []
+    texts += [f"uci {line.shown}" for line in plan.lines]
     if plan.key:
         texts.append(f"uci set {plan.key}=  # of `wg genkey`; it stays on the router")
+    texts += [f"uci set {plan.public}=  # of `wg pubkey`"] if plan.public else []
     texts += [f"chmod 600 {plan.close}"] if plan.close else []
     texts += [line.shown for line in plan.files]
     texts += [f"uci commit {package}" for package in plan.packages]
     texts += [*(step.text for step in plan.steps), *plan.watch]
     texts += ["/etc/init.d/firewall reload"] if plan.reload_firewall else []
+    texts += [step.text for step in plan.after]
     return [Command(text, _with_the_last) for text in texts[:-1]] + [Command(text, send) for text in texts[-1:]]
 
 
@@ -238,7 +246,7 @@ def _run(execute: Execute, name: str, body: str) -> dict[str, str]:
 
 def _body(plan: Plan) -> list[str]:
     """The steps in an order that may break off anywhere: the next run sees what is left to do, or reads it in notes."""
-    text = []
+    text = [f"[ -e {plan.touch} ] || : >{plan.touch} || fail uci"] if plan.touch else []
     batch, imported = staged(plan.lines)
     if batch:
         text.append(_batch(batch))
@@ -248,7 +256,10 @@ def _body(plan: Plan) -> list[str]:
         text.append(fed(f"uci -t $d/stage -m import {package} 2>$d/$n.err", "fail uci", sections.rstrip("\n")))
     if plan.key:
         key = "key=$(wg genkey 2>$d/$n.err) || fail genkey"
-        text += [key, _batch(f"set {plan.key}='$key'", literal=False), "key="]
+        text += [key, _batch(f"set {plan.key}='$key'", literal=False)]
+        if plan.public:
+            text += ['pub=$(echo "$key" | wg pubkey)', _batch(f"set {plan.public}='$pub'", literal=False)]
+        text.append("key=")
     if plan.peers:
         conf = f"WG_ENDPOINT_RESOLUTION_RETRIES=1 wg setconf {PROBE} /dev/stdin 2>$d/$n.err"
         text += [
@@ -264,14 +275,17 @@ def _body(plan: Plan) -> list[str]:
     text += [f"chmod 600 {plan.close}"] if plan.close else []
     text += [line.text for line in plan.files]
     text += [f"uci -t $d/stage commit {package} 2>$d/$n.err || fail commit" for package in plan.packages]
-    for step in plan.steps:
-        command, failed = f"{shlex.join(step.command)} >$d/$n.err 2>&1", f"fail {shlex.quote(step.text)}"
-        text.append(fed(command, failed, step.stdin) if step.stdin else f"{command} || {failed}")
+    text += map(_step, plan.steps)
     text += [f"{{ {command}; }} >$d/$n.err 2>&1 || fail cron" for command in plan.watch]
     text += [_WAIT[plan.wait]] if plan.wait else []
     text += [_FIREWALL.replace("UNDO", plan.undo)] if plan.reload_firewall else []
     text += [_CAME_UP] if plan.wait == "up" else []
-    return text
+    return [*text, *map(_step, plan.after)]
+
+
+def _step(step: Step) -> str:
+    command, failed = f"{shlex.join(step.command)} >$d/$n.err 2>&1", f"fail {shlex.quote(step.text)}"
+    return fed(command, failed, step.stdin) if step.stdin else f"{command} || {failed}"
 
 
 def _batch(lines: str, literal: bool = True) -> str:

@@ -20,7 +20,7 @@ from typing import Iterable, Mapping, NamedTuple
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED
 
-SECRET_OPTIONS = ("private_key", "preshared_key")
+SECRET_OPTIONS = ("private_key", "preshared_key", "presharedkey")
 _PREFIX_LISTS = ("addresses", "address_v4", "address_v6", "allowed_ips", "src_ip", "dest_ip")
 _OWN_DEFAULTS = ("network", "firewall")  # packages of OpenWrt's own, whose defaults are those below
 _FLAGS = ("disabled", "route_allowed_ips", "enabled", "mtu_fix")

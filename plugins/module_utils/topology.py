@@ -55,11 +55,11 @@ def _tunnel(network: Network, node: Node, peers: tuple[Peer, ...], through: tupl
 
 def _keepalive(viewer: Node, node: Node) -> int:
     """A mapping of a CGNAT dies after about 30 s, so who cannot be dialled must keep it alive. And whom only a name
-    leads to may move: who has nothing to send would not notice."""
-    if viewer.keepalive is not None:
-        return viewer.keepalive
+    leads to may move: who has nothing to send would not notice. And who does not dial waits for the other one."""
+    if viewer.keepalive is not None or not viewer.dials:
+        return viewer.keepalive or 0
     moves = node.endpoint is not None and node.endpoint.is_name
-    return CGNAT_KEEPALIVE if viewer.endpoint is None or moves else 0
+    return CGNAT_KEEPALIVE if viewer.endpoint is None or moves or not node.dials else 0
 
 
 def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], key_of: KeyOf) -> Peer:
@@ -68,7 +68,7 @@ def _peer(node: Node, viewer: Node, allowed_ips: Iterable[str], key_of: KeyOf) -
         name=node.name,
         public_key=key_of(node),
         preshared_key=viewer.preshared_key or node.preshared_key,
-        endpoint=node.endpoint,
+        endpoint=node.endpoint if viewer.dials else None,
         allowed_ips=sorted_prefixes(allowed_ips),
         keepalive=_keepalive(viewer, node),
     )
@@ -109,11 +109,11 @@ def _stars(network: Network, key_of: KeyOf) -> dict[str, Tunnel]:
 def _mesh(network: Network, key_of: KeyOf) -> dict[str, Tunnel]:
     """Everybody has everybody else as a peer."""
     nodes = sorted(network.nodes.values(), key=lambda node: node.name)
-    views: dict[tuple[int | None, bool], list[Peer]] = {}
+    views: dict[tuple[int | None, bool, bool], list[Peer]] = {}
     tunnels: dict[str, Tunnel] = {}
     for index, viewer in enumerate(nodes):
         # A peer looks the same to all viewers with one notion of keepalive, so it is made once for them.
-        kind = (viewer.keepalive, viewer.endpoint is None)
+        kind = (viewer.keepalive, viewer.endpoint is None, viewer.dials)
         if kind not in views:
             views[kind] = [_peer(node, viewer, node.prefixes, key_of) for node in nodes]
         seen = views[kind]

@@ -10,8 +10,9 @@ module: glinet_wireguard
 short_description: One WireGuard tunnel of a router with GL.iNet's firmware 4.x, in the firmware's own terms
 version_added: 0.1.0
 description:
-  - Brings a WireGuard client of GL.iNet's firmware (V(wgclient1) to V(wgclient5)) to the state described, over the
-    host's own ssh connection. The web interface shows what was made and can switch it on and off.
+  - Brings a WireGuard client of GL.iNet's firmware (V(wgclient1) to V(wgclient5)) or its server (V(wgserver)) to the
+    state described, over the host's own ssh connection. The web interface shows what was made and can switch it on and
+    off.
   - The router needs neither Python nor sftp. One shell script reads its state, and if something has to change, one
     more changes it.
   - The router makes the key pair itself. The private key never leaves it and is never asked for.
@@ -22,19 +23,27 @@ options:
   kill_switch:
     description:
       - Whether what belongs into the tunnel is dropped while the peer does not answer, instead of being sent to the
-        Internet.
+        Internet. For a client.
       - With allowed IPs such as V(0.0.0.0/0) that is the whole LAN's Internet.
       - Up to firmware 4.7 this is one setting for the whole router.
     type: bool
     default: false
   handshake_timeout:
-    description: Seconds to wait for the peer's answer after a change. V(0) does not wait.
+    description: Seconds to wait for the peer's answer after a change. V(0) does not wait. For a client.
     type: int
     default: 15
 notes:
   - Needs firmware 4.0 or later, and the user root.
   - The play needs C(gather_facts=false), for the router has no Python.
   - A client dials exactly one peer. A network's hub is that peer for every other node.
+  - The server (V(wgserver)) answers and never dials, and has no keepalive, so an endpoint and a keepalive of its peers
+    are not looked at. Whenever it runs, its port is open, whatever O(open_port) says.
+  - The server knows a peer by an address within its own network, so a peer's allowed IPs have to hold one as V(/32).
+    What else they hold becomes the firmware's route rules.
+  - Anything in O(forward_to) lets the server's peers reach the LAN and each other. O(masquerade) is as on OpenWrt.
+  - Phones and other peers that the web interface gave the server stay, and keep the address, port and key by which
+    they know it. Other ones are refused, unless O(purge) removes those peers. With O(state=absent) the server goes on
+    for them.
   - The firmware gives a new tunnel the lowest free number, so O(name) has to be that one. Up to firmware 4.7 the one
     client is V(wgclient).
   - Interface, firewall zone, forwardings and IP rules are the firmware's own, made of a peer (C(wireguard)) and a rule
@@ -68,6 +77,20 @@ EXAMPLES = r"""
             allowed_ips: [10.3.2.0/24, 10.0.0.0/8, 192.168.1.0/24]
             persistent_keepalive: 25
         forward_to: [192.168.8.0/24]
+
+    - name: Be the hub, for two homes and a phone
+      homelab.fabric.glinet_wireguard:
+        name: wgserver
+        addresses: [10.3.2.1/24]
+        listen_port: 51820
+        peers:
+          - name: valchedrym
+            public_key: 8k2xjAWkVLrJkYm5Zl2i0c0zR0dVt6mPZV3a9C8uXmE=
+            allowed_ips: [10.3.2.5/32, 192.168.0.0/24]
+          - name: phone
+            public_key: mC1VbUzHm7gJcZb8pWl1k2vYq0i4hQx5tTn6s3rEoWA=
+            allowed_ips: [10.3.2.10/32]
+        forward_to: [lan]
 
     - name: Remove a tunnel and everything that was made for it
       homelab.fabric.glinet_wireguard:

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import TUNNEL_ARGUMENTS, converged
-from ansible_collections.homelab.fabric.plugins.module_utils.glinet import ARGUMENTS, GlinetBackend
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet import ARGUMENTS
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet_hub import backend_of
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import OpenWrtBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import Answer
 from openwrt_double.router import Router, unavailable
@@ -25,7 +26,7 @@ class Owner:
     def __init__(self, router: Router, glinet: bool = False) -> None:
         self.router = router
         self.name, self.arguments = ("wgclient1", ARGUMENTS) if glinet else ("wg0", TUNNEL_ARGUMENTS)
-        self.backend: type[OpenWrtBackend | GlinetBackend] = GlinetBackend if glinet else OpenWrtBackend
+        self.backend: Callable[..., Any] = backend_of if glinet else OpenWrtBackend
         self.warnings: list[str] = []  # of the last run
         self.scripts: list[str] = []
         self.answers: list[str] = []

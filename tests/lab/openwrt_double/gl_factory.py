@@ -50,5 +50,6 @@ def defaults(release: str) -> dict[str, str]:
     }
     if release == "gl-4.7":
         return found | {"vpnpolicy": "\nconfig global 'global'\n\toption kill_switch '0'\n\toption wan_access '0'\n"}
+    found["wireguard_server"] = ""
     newer = "\toption use_fw4 '1'\n" if release.endswith("op24") else ""
     return found | {"route_policy": ROUTE_POLICY + newer}

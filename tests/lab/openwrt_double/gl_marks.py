@@ -25,6 +25,7 @@ NO_VPN = "0x8000"
 MASK = "0xf000"
 HOOK, POLICY, LOCAL = "VPN_PREROUTING_HOOK", "ROUTE_POLICY", "LOCAL_POLICY"
 FIRST_GROUP = 20000
+SOURCES = ("br-lan", "wgserver")  # whose packets are marked; the server's clients are treated as the LAN's
 
 #: A source (MAC or device), a prefix, and what happens: a mark, DROP or RETURN.
 Line = tuple[str, str, str]
@@ -139,7 +140,11 @@ def iptables(found: dict[str, list[Line]], instances: list[str]) -> None:
     if not found:
         return
     text = ["*mangle", *(f":{name} - [0:0]" for name in (HOOK, LOCAL, *found))]
-    text += [f"-A PREROUTING -j {HOOK}", f"-A OUTPUT -j {LOCAL}", f"-A {HOOK} -i br-lan -j {POLICY}"]
+    text += [
+        f"-A PREROUTING -j {HOOK}",
+        f"-A OUTPUT -j {LOCAL}",
+        *(f"-A {HOOK} -i {source} -j {POLICY}" for source in SOURCES),
+    ]
     for chain, several in found.items():
         for source, prefix, verdict in several:
             match = (
@@ -171,7 +176,7 @@ def nftables(found: dict[str, list[Line]], instances: list[str]) -> None:
             body[LOCAL].append(f"meta skgid {FIRST_GROUP + int(name[-1])} {_nft(('', '', f'0x{name[-1]}000'))}")
         body[HOOK] = [
             "type filter hook prerouting priority mangle;",
-            f'iifname "br-lan" jump {POLICY}',
+            *(f'iifname "{source}" jump {POLICY}' for source in SOURCES),
         ]
         body["VPN_OUTPUT_HOOK"] = ["type route hook output priority mangle;", f"jump {LOCAL}"]
         rules = "".join(

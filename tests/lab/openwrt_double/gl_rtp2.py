@@ -86,7 +86,7 @@ class Run:
         self.configuration.commit()
         gl_marks.apply(Run() if enabled else None)
         subprocess.run(["/bin/ubus", "-S", "call", "network", "reload", "{}"], capture_output=True, check=False)
-        reload_firewall()
+        reload_service()
         return 0
 
     def instances(self) -> None:
@@ -161,14 +161,15 @@ class Run:
         rules += [
             (f"vpn_leak{n}", {"priority": "9910", "mark": f"0x{n}000/0x{n}000", "action": "blackhole"}) for n in _BITS
         ]
-        rules.append(("vpn_unmarked", {"priority": "9920", "in": "lan", "action": "blackhole"}))
+        for source in ("lan", "wgserver"):
+            rules.append((f"vpn_block_{source}_leak", {"priority": "9920", "in": source, "action": "blackhole"}))
         for name, values in rules:
             self.configuration.put("network", name, "rule", values | {"gl_vpn_rules": "1"})
 
 
-def reload_firewall() -> None:
+def reload_service(name: str = "firewall") -> None:
     """As the firmware: nobody waits for it."""
-    command = ["/etc/init.d/firewall", "reload"]
+    command = [f"/etc/init.d/{name}", "reload"]
     subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -195,9 +196,21 @@ def setup_instance_main() -> int:
     return 0
 
 
+def source_is_up() -> int:
+    """A network whose packets are marked came up: nothing happens as long as no tunnel is enabled."""
+    settings = Configuration()["route_policy"].section("global")
+    if settings and is_on(settings, "enabled"):
+        gl_marks.main_without_wan()
+        reload_service("network")
+        reload_service()
+    return 0
+
+
 def main() -> int:
     if not BOOTED.exists():
         return 0
+    if sys.argv[4:5] == ["inner"]:
+        return source_is_up()
     with LOCK.open("w") as lock:
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -213,6 +226,6 @@ def main() -> int:
             gl_marks.apply(policy if any(is_on(rule, "enabled") for rule in policy.tunnels) else None)
             # The chains are new, LOCAL_POLICY too. Networks such as B show that /etc/firewall.user is enough to keep
             # one's rule there, so it runs after this as well.
-            reload_firewall()
+            reload_service()
             return 0
         return Run().go()

@@ -27,6 +27,7 @@ HANDLERS = Path("/lib/netifd/proto")
 RETRY = 5.0  # seconds until a failed setup is tried again; tests that only count attempts say less
 GLANCE = 0.2  # seconds between looks for a first handshake
 HANDSHAKE_HOOK = "/etc/hotplug.d/wireguard/ifup.sh"
+RTP2 = "/usr/bin/rtp2.sh"
 LOG = Path("/tmp/log/messages")
 
 
@@ -137,6 +138,17 @@ class Netifd:
                 self._connecting(interface, report)
             else:
                 self.report(interface, report)
+                self._server_is_up(interface, report)
+
+    def _server_is_up(self, interface: Interface, report: dict[str, Any]) -> None:
+        """GL.iNet's server: hotplug, then the routes that its handler makes by itself.
+
+        On the device the two run beside each other. Here what hotplug copies never has these routes.
+        """
+        if report.get("inner"):
+            subprocess.run([RTP2, "interface_status_change", interface.name, "up", "inner"], check=False)
+        for line in report.get("later", []):
+            self.kernel.ip(*line)
 
     def report(self, interface: Interface, report: dict[str, Any]) -> None:
         """Give the device what the handler found: what is new comes, what is not reported any more goes."""

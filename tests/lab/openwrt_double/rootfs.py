@@ -70,7 +70,7 @@ DOUBLES = {
 }
 #: On GL.iNet's firmware besides.
 GL_PROGRAMS = {"usr/sbin/iptables": "iptables", "usr/sbin/iptables-restore": "iptables-restore"}
-GL_DOUBLES = {"usr/libexec/wgclient-proto": "gl_proto"}
+GL_DOUBLES = {"usr/libexec/wgclient-proto": "gl_proto", "usr/libexec/wgserver-proto": "gl_server"}
 RTP2_DOUBLES = {"usr/libexec/rtp2": "gl_rtp2", "usr/libexec/setup-instance": "gl_rtp2"}
 _LAUNCHER = """\
 #!{python} -SI

@@ -101,6 +101,26 @@ def test_nobodys_keepalive_is_forgotten_where_a_nat_or_a_name_needs_it() -> None
     }
 
 
+def test_a_glinet_as_the_hub_answers_and_never_dials() -> None:
+    """On its firmware's server. Whom it could dial has to dial it, and to keep at it."""
+    document = copy.deepcopy(SITES)
+    sites = document["sites"]
+    sites["hub"] = "london"
+    sites["nodes"]["london"] |= {"endpoint": "203.0.113.20", "routes": []}
+    sites["nodes"]["valchedrym"]["hub"] = "london"
+    tunnels = plan(document)["sites"]
+    assert (tunnels["london"].name, tunnels["london"].open_port) == ("wgserver", True)
+    assert {(peer.name, peer.endpoint, peer.keepalive) for peer in tunnels["london"].peers} == {
+        ("sofia", None, 0),
+        ("valchedrym", None, 0),
+    }
+    (hub,) = tunnels["valchedrym"].peers
+    assert (hub.endpoint, hub.keepalive) == (Endpoint("203.0.113.20", 51820), 25)
+    del sites["nodes"]["london"]["endpoint"]
+    with pytest.raises(TopologyError, match="neither london nor sofia can be dialled by the other one"):
+        plan(document)
+
+
 def test_nodes_get_a_route_to_road_warriors_that_are_not_masqueraded() -> None:
     document = copy.deepcopy(RELAY)
     document["relay"]["client_masquerade"] = False
