@@ -249,8 +249,9 @@ class GlinetBackend:
     def _own(self, target: Tunnel) -> own.Own:
         """Up to 4.7 the routes are the main table's."""
         prefixes = [prefix for peer in target.peers for prefix in peer.allowed_ips]
-        newer = self._read.config.newer
-        return own.own_packets(self._name, prefixes if newer else (), "fw4" in self._read.kinds)
+        config = self._read.config
+        targets = own.marked(prefixes, config.near) if config.newer else ()
+        return own.own_packets(self._name, targets, config.near.lans, "fw4" in self._read.kinds)
 
     def _files(self, target: Tunnel, made: client.ClientPlan) -> list[Line]:
         state = self._read
@@ -347,6 +348,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         wireguard=parse(parts["wireguard"], "wireguard"),
         policy=parse(parts["policy"], "route_policy" if newer else "vpnpolicy"),
         lists=_lists(parts["lists"]),
+        near=own.parse_near(parts["routes"]),
     )
     return State(
         sums=parts["sums"],

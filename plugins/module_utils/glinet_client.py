@@ -16,6 +16,7 @@ import re
 from dataclasses import replace
 from typing import Iterable, Mapping, NamedTuple
 
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet_own import Near, marked
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_firewall import Wanted, open_port
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import own_id, prefixes
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
@@ -38,7 +39,7 @@ Options = Mapping[str, "str | tuple[str, ...] | None"]
 class Config(NamedTuple):
     """What of /etc/config concerns a client. `policy`: sections of route_policy, or of vpnpolicy up to 4.7.
 
-    `lists`: prefixes by the name of their file in /etc/domain_mac_list.
+    `lists`: prefixes by the name of their file in /etc/domain_mac_list. `near`: where the router is itself.
     """
 
     newer: bool
@@ -46,6 +47,7 @@ class Config(NamedTuple):
     wireguard: Sections
     policy: Sections
     lists: Mapping[str, tuple[str, ...]]
+    near: Near
 
 
 # What is there
@@ -253,7 +255,7 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
         lines["vpnpolicy"] += _kill_switch(config, kill_switch)
         return ClientPlan(lines, key)
     everything = any(prefix.endswith("/0") for prefix in peer.allowed_ips)
-    listed = () if everything else tuple(prefix for prefix in peer.allowed_ips if ":" not in prefix)
+    listed = () if everything else marked(peer.allowed_ips, config.near)
     name = _list_name(config, rule, listed) if listed else ""
     options = {
         **({} if rule else _new_rule(config, target.name, group, number)),
