@@ -123,10 +123,11 @@ class GlinetBackend:
         made = client.plan(state.config, tunnel, bool(self._params["kill_switch"]))
         network = written(state.config.network, "network", plan.lines)
         zones = written(state.firewall, "firewall", plan.lines)
+        policy = written(state.config.policy, "route_policy" if state.config.newer else "vpnpolicy", plan.lines)
         config = state.config._replace(
             network=network,
             wireguard=written(state.config.wireguard, "wireguard", plan.lines),
-            policy=written(state.config.policy, "route_policy" if state.config.newer else "vpnpolicy", plan.lines),
+            policy=client.moved(policy, made.move) if made.move else policy,
             lists={**state.config.lists, **({made.list_name: made.prefixes} if made.list_name else {})},
         )
         if tunnel.peers and state.config.newer:
@@ -184,7 +185,7 @@ class GlinetBackend:
         elif set_up and not state.config.newer:
             steps.append(Step(["ubus", "call", "network", "reload"]))
         reload = bool(rules or steps) or "firewall" in state.notes or not self._marked(target)
-        packages = [package for package, some in made.lines.items() if some]
+        packages = [p for p, some in made.lines.items() if some or (made.move and p == "route_policy")]
         if new_key and "wireguard" not in packages:
             packages.insert(0, "wireguard")
         watch = self._redial(target)
@@ -258,6 +259,7 @@ class GlinetBackend:
         lines = [own.remove_list(made.old_list)] if made.old_list else []
         if made.list_name and state.config.lists.get(made.list_name) != made.prefixes:
             lines.append(own.write_list(made.list_name, made.prefixes))
+        lines += [own.move_rule(*made.move)] if made.move else []
         wanted = self._own(target)
         if wanted.text != state.written:
             lines.append(own.write_own(self._name, wanted, "fw4" in state.kinds))

@@ -66,9 +66,9 @@ def is_ours(section: Section, name: str) -> bool:
 
 
 def rule_section(config: Config, peer: Section | None) -> Section | None:
-    """The rule by which the firmware runs a peer."""
+    """The rule by which the firmware runs a peer. OpenVPN's clients have numbers of their own."""
     number = peer_number(peer) if peer else ""
-    rules = (section for section in config.policy.values() if section.type == "rule")
+    rules = (s for s in config.policy.values() if s.type == "rule" and s.get("via_type") == "wireguard")
     return next((rule for rule in rules if number and number in (rule.get("peer_id"), rule.get("client_id"))), None)
 
 
@@ -219,7 +219,8 @@ def _check_others(config: Config, target: Tunnel) -> None:
 class ClientPlan(NamedTuple):
     """Lines for `uci batch` by package, the option for the private key, and the list of prefixes by its file's name.
 
-    `old_list`: a list that goes. `stops`: the firmware shall not run the client any more.
+    `old_list`: a list that goes. `stops`: the firmware shall not run the client any more. `move`: the rule that has to
+    go to another place among the sections, and this place.
     """
 
     lines: dict[str, list[Line]]
@@ -228,6 +229,7 @@ class ClientPlan(NamedTuple):
     prefixes: tuple[str, ...] = ()
     old_list: str = ""
     stops: bool = False
+    move: tuple[str, int] | None = None
 
 
 def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
@@ -270,7 +272,8 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
     }
     identity = rule.id if rule else own_id("rule", target.name)
     lines["route_policy"] += edits("route_policy", rule, identity, "rule", options)
-    return ClientPlan(lines, key, name, listed)
+    place = _place(config, rule) if name else None
+    return ClientPlan(lines, key, name, listed, move=None if place is None else (identity, place))
 
 
 def plan_gone(config: Config, name: str) -> tuple[dict[str, list[Line]], str]:
@@ -358,6 +361,30 @@ def _list_name(config: Config, rule: Section | None, listed: tuple[str, ...]) ->
     while f"dst_net{number}" in taken:
         number += 1
     return f"dst_net{number}"
+
+
+def _place(config: Config, rule: Section | None) -> int | None:
+    """Where a rule has to go that stands behind one without prefixes, which takes every packet; None: it may stay.
+
+    One that is switched off counts: its owner may switch it on.
+    """
+    first = next(
+        (
+            place
+            for place, section in enumerate(config.policy.values())
+            if section.type == "rule" and section is not rule and section.get("to", "!").startswith("!")
+        ),
+        None,
+    )
+    behind = rule is None or (first is not None and first < list(config.policy).index(rule.id))
+    return first if behind else None
+
+
+def moved(policy: Sections, move: tuple[str, int]) -> dict[str, Section]:
+    """The sections after `uci reorder`."""
+    identity, place = move
+    ids = [each for each in policy if each != identity]
+    return {each: policy[each] for each in (*ids[:place], identity, *ids[place:])}
 
 
 def _kill_switch(config: Config, kill_switch: bool) -> list[Line]:

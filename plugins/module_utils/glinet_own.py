@@ -162,6 +162,12 @@ def remove_list(name: str) -> Line:
     return Line(f"rm -f {LISTS}/{name}", f"rm {LISTS}/{name}")
 
 
+def move_rule(identity: str, place: int) -> Line:
+    """`uci reorder` of a rule, after a new one has been imported, which `uci batch` would not know yet."""
+    shown = f"reorder route_policy.{identity}={place}"
+    return Line(f"uci -t $d/stage {shown} 2>$d/$n.err || fail uci", f"uci {shown}")
+
+
 def write(path: str, text: str, about: str) -> Line:
     """The command that writes a file all at once: killed half-way, the old text stands.
 

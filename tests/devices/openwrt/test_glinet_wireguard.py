@@ -246,6 +246,57 @@ def test_as_a_hub_it_is_a_router_with_openwrt(flint: Owner, own: Any, key: Key) 
     assert not hub.run(**state, peers=[peer])["changed"]
 
 
+# Beside the owner's own tunnels
+
+PROVIDER = """
+uci set wireguard.peer_855=peers; uci set wireguard.peer_855.name=provider; uci set wireguard.peer_855.group_id=1957
+uci set wireguard.peer_855.peer_id=855; uci set wireguard.peer_855.private_key=OWN
+uci set wireguard.peer_855.public_key=OTHER; uci set wireguard.peer_855.address_v4=10.66.0.2/32
+uci set wireguard.peer_855.allowed_ips=0.0.0.0/0; uci set wireguard.peer_855.end_point=203.0.113.9:51820
+uci set route_policy.theirs=rule; uci set route_policy.theirs.name=vpn; uci set route_policy.theirs.tunnel_id=1
+uci set route_policy.theirs.enabled=1; uci set route_policy.theirs.killswitch=1
+uci set route_policy.theirs.via_type=wireguard; uci set route_policy.theirs.group_id=1957
+uci set route_policy.theirs.peer_id=855; uci commit
+"""
+
+
+def test_a_rule_for_everything_does_not_take_the_sites_packets(flint: Owner, london: Result, key: Key) -> None:
+    """Rules are tried in their order, and the owner's VPN on wgclient1 leaves nothing for those behind it."""
+    router = flint.router
+    router.sh(PROVIDER.replace("OWN", key(77)).replace("OTHER", key(78)) + RTP2)
+    state = {**london, "name": "wgclient2"}
+    foreseen = flint.run(check=True, **state)["commands"]
+    assert flint.run(**state)["commands"] == foreseen
+    assert not flint.run(**state)["changed"]
+    jumps = "iptables -t mangle -S ROUTE_POLICY | grep -o 'TUNNEL[0-9]*'"
+    assert router.sh(jumps) == "TUNNEL2\nTUNNEL1\n"
+    router.sh(f"uci reorder route_policy.theirs=0; uci commit; {RTP2}")
+    assert router.sh(jumps) == "TUNNEL1\nTUNNEL2\n"
+    again = flint.run(**state)["commands"]
+    assert again == [
+        "uci reorder route_policy.fabric_rule_wgclient2=0",
+        "uci commit route_policy",
+        RTP2,
+        "/etc/init.d/firewall reload",
+    ]
+    assert router.sh(jumps) == "TUNNEL2\nTUNNEL1\n"
+    assert not flint.run(**state)["changed"]
+
+
+def test_an_openvpn_rule_with_the_same_number_is_somebody_elses(flint: Owner, london: Result) -> None:
+    router = flint.router
+    router.sh("uci set route_policy.office=rule; uci set route_policy.office.tunnel_id=7; uci commit")
+    router.sh("uci set route_policy.office.enabled=0; uci set route_policy.office.via_type=openvpn; uci commit")
+    router.sh("uci set route_policy.office.client_id=1001; uci commit")
+    before = router.sh("uci show route_policy.office")
+    flint.run(**london)
+    assert router.sh("uci show route_policy.office") == before
+    assert router.sh("uci get route_policy.fabric_rule_wgclient1.peer_id") == "1001\n"
+    assert not flint.run(**london)["changed"]
+    flint.run(state="absent")
+    assert router.sh("uci show route_policy.office") == before
+
+
 # Refused
 
 ANOTHER = """
