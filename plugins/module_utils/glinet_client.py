@@ -16,7 +16,7 @@ import re
 from dataclasses import replace
 from typing import Iterable, Mapping, NamedTuple
 
-from ansible_collections.homelab.fabric.plugins.module_utils.glinet_own import Near, marked
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet_own import Near, marked, place_of
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_firewall import Wanted, open_port
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import own_id, prefixes
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
@@ -106,7 +106,7 @@ def peer_of(section: Section, name: str) -> Peer | None:
         preshared_key=Secret(secret) if secret else None,
         endpoint=_endpoint(section),
         allowed_ips=allowed_ips(section),
-        keepalive=int(section.get("persistent_keepalive") or 0) or KEEPALIVE,
+        keepalive=_keepalive(section.get("persistent_keepalive")),
         ours=is_ours(section, name),
     )
 
@@ -137,6 +137,11 @@ def tunnel_of(config: Config, firewall: Sections, goal: Tunnel, public_key: str 
         open_port=own_id("port", goal.name) in firewall,
         public_key=public_key,
     )
+
+
+def _keepalive(text: str) -> int:
+    """What `wg` refuses is nobody's goal, so it is written anew."""
+    return (int(text or 0) if (text or "0").isdecimal() else -1) or KEEPALIVE
 
 
 def _endpoint(section: Section) -> Endpoint | None:
@@ -232,8 +237,11 @@ class ClientPlan(NamedTuple):
     move: tuple[str, int] | None = None
 
 
-def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
-    """Peer, group, and what makes the firmware run it. Without a known peer there is only the key pair."""
+def plan(config: Config, target: Tunnel, kill_switch: bool | None) -> ClientPlan:
+    """Peer, group, and what makes the firmware run it. Without a known peer there is only the key pair.
+
+    `kill_switch`: None is off for a rule, and leaves the whole router's switch alone.
+    """
     section = peer_section(config, target.name)
     peer = target.peers[0] if target.peers else None
     number = peer_number(section) if section else _free_number(config.wireguard, "peer_")
@@ -272,7 +280,7 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
     }
     identity = rule.id if rule else own_id("rule", target.name)
     lines["route_policy"] += edits("route_policy", rule, identity, "rule", options)
-    place = _place(config, rule) if name else None
+    place = place_of(config.policy, rule) if name else None
     return ClientPlan(lines, key, name, listed, move=None if place is None else (identity, place))
 
 
@@ -363,33 +371,9 @@ def _list_name(config: Config, rule: Section | None, listed: tuple[str, ...]) ->
     return f"dst_net{number}"
 
 
-def _place(config: Config, rule: Section | None) -> int | None:
-    """Where a rule has to go that stands behind one without prefixes, which takes every packet; None: it may stay.
-
-    One that is switched off counts: its owner may switch it on.
-    """
-    first = next(
-        (
-            place
-            for place, section in enumerate(config.policy.values())
-            if section.type == "rule" and section is not rule and section.get("to", "!").startswith("!")
-        ),
-        None,
-    )
-    behind = rule is None or (first is not None and first < list(config.policy).index(rule.id))
-    return first if behind else None
-
-
-def moved(policy: Sections, move: tuple[str, int]) -> dict[str, Section]:
-    """The sections after `uci reorder`."""
-    identity, place = move
-    ids = [each for each in policy if each != identity]
-    return {each: policy[each] for each in (*ids[:place], identity, *ids[place:])}
-
-
-def _kill_switch(config: Config, kill_switch: bool) -> list[Line]:
+def _kill_switch(config: Config, kill_switch: bool | None) -> list[Line]:
     there = config.policy.get("global")
-    if there is None and not kill_switch:
+    if kill_switch is None or (there is None and not kill_switch):
         return []
     return edits("vpnpolicy", there, "global", "global", {"kill_switch": "1" if kill_switch else "0"})
 

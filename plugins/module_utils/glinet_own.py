@@ -1,7 +1,7 @@
 # Copyright (c) 2026, homelab.fabric contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What GL.iNet's firmware leaves to its owner: the list of prefixes of a rule, and the router's own packets. Pure.
+"""What GL.iNet's firmware leaves to its owner: a rule's list of prefixes and its place, the router's own packets. Pure.
 
 The firmware marks LAN clients' packets for a tunnel, never the router's own to the same prefixes, its answers through
 the tunnel included. With fw3 (iptables) a rule in LOCAL_POLICY marks them, which rtp2.sh deletes and
@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import ipaddress
 import shlex
-from typing import Iterable, NamedTuple, Sequence
+from typing import Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.glinet_shell import LISTS, TABLE_FOLDER, USER_FILE
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import parse_routes
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_shell import fed
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER
 from ansible_collections.homelab.fabric.plugins.module_utils.values import sorted_prefixes
 
@@ -160,6 +160,30 @@ def write_list(name: str, prefixes: Sequence[str]) -> Line:
 
 def remove_list(name: str) -> Line:
     return Line(f"rm -f {LISTS}/{name}", f"rm {LISTS}/{name}")
+
+
+def place_of(policy: Mapping[str, Section], rule: Section | None) -> int | None:
+    """Where a rule has to go that stands behind one without prefixes, which takes every packet; None: it may stay.
+
+    One that is switched off counts: its owner may switch it on.
+    """
+    first = next(
+        (
+            place
+            for place, section in enumerate(policy.values())
+            if section.type == "rule" and section is not rule and section.get("to", "!").startswith("!")
+        ),
+        None,
+    )
+    behind = rule is None or (first is not None and first < list(policy).index(rule.id))
+    return first if behind else None
+
+
+def moved(policy: Mapping[str, Section], move: tuple[str, int]) -> dict[str, Section]:
+    """The sections after `uci reorder`."""
+    identity, place = move
+    ids = [each for each in policy if each != identity]
+    return {each: policy[each] for each in (*ids[:place], identity, *ids[place:])}
 
 
 def move_rule(identity: str, place: int) -> Line:

@@ -233,6 +233,45 @@ def test_a_hub_that_does_not_answer_takes_nobodys_internet(flint: Owner, london:
     assert "0.0.0.0/0" not in own_marks(router)
 
 
+@pytest.mark.parametrize("flint", ["gl-4.7"], indirect=True)
+def test_the_routers_one_kill_switch_is_left_alone_unless_it_is_asked_for(flint: Owner, london: Result) -> None:
+    router, told = flint.router, "uci get vpnpolicy.global.kill_switch"
+    router.sh("uci set vpnpolicy.global.kill_switch=1; uci commit")
+    flint.run(**london)
+    assert router.sh(told) == "1\n"
+    for wanted, written in ((False, "0\n"), (True, "1\n")):
+        assert flint.run(**london, kill_switch=wanted)["commands"] == [
+            f"uci set vpnpolicy.global.kill_switch='{int(wanted)}'",
+            "uci commit vpnpolicy",
+        ]
+        assert router.sh(told) == written
+        assert not flint.run(**london, kill_switch=wanted)["changed"]
+    flint.run(state="absent")
+    assert router.sh(told) == "1\n"
+
+
+def test_a_peer_that_is_gone_does_not_cost_the_key(flint: Owner, london: Result) -> None:
+    """The interface names a section that somebody deleted: ours is the one with our description."""
+    router = flint.router
+    first = flint.run(**london)["public_key"]
+    router.sh("uci set network.wgclient1.config=peer_4711; uci commit network")
+    assert flint.run(**london)["public_key"] == first
+    assert router.sh("uci get wireguard.peer_1001.private_key | wg pubkey") == f"{first}\n"
+    assert router.sh("uci get network.wgclient1.config") == "peer_1001\n"
+    assert not flint.run(**london)["changed"]
+
+
+def test_what_a_hand_wrote_wrong_is_written_anew(flint: Owner, london: Result) -> None:
+    flint.run(**london)
+    flint.router.sh("uci set wireguard.peer_1001.persistent_keepalive=25s; uci commit")
+    done = flint.run(**london)["commands"]
+    assert [line for line in done if line.startswith("uci ")] == [
+        "uci set wireguard.peer_1001.persistent_keepalive='25'",
+        "uci commit wireguard",
+    ]
+    assert not flint.run(**london)["changed"]
+
+
 def test_as_a_hub_it_is_a_router_with_openwrt(flint: Owner, own: Any, key: Key) -> None:
     """On an interface of its own, beside the firmware's: what wgserver would need is not known well enough."""
     hub = own(flint.router)
@@ -313,6 +352,12 @@ def test_one_clear_error(flint: Owner, london: Result, key: Key) -> None:
     for prepare, given, told, repair in (
         (f"mv {HANDLER} /tmp", {}, "this host has no firmware of GL.iNet", f"mv /tmp/wgclient.sh {HANDLER}"),
         ("mv /usr/bin/wg /tmp", {}, "`wg` is not on this router", "mv /tmp/wg /usr/bin"),
+        (
+            "mv /etc/config/wireguard /tmp",
+            {},
+            "has no /etc/config/wireguard.*`touch /",
+            "mv /tmp/wireguard /etc/config",
+        ),
         ("", {"name": "wg0"}, "GL.iNet's firmware names its interfaces itself", ""),
         ("", {"name": "wgclient"}, "this firmware has no wgclient: name wgclient1 to wgclient5", ""),
         ("", {"name": "wgclient2"}, "the firmware makes wgclient1 next, not wgclient2: name wgclient1", ""),
