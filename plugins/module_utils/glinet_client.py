@@ -187,6 +187,12 @@ def check(config: Config, target: Tunnel, purge: bool) -> None:
             f"{ours[0].name} has no endpoint, and a client of GL.iNet's firmware has to dial",
             "give that node an endpoint",
         )
+    if config.newer and ours and all(":" in prefix for prefix in ours[0].allowed_ips):
+        raise TunnelError(
+            "peers",
+            f"{ours[0].name} has no IPv4 prefix in allowed_ips, and a rule without one takes everything",
+            "add what of IPv4 is behind it, its address in the tunnel at least",
+        )
     _check_free(config, target.name)
     _check_others(config, target)
     for version in (4, 6):

@@ -51,13 +51,18 @@ def parse_near(text: str) -> Near:
 
 
 def marked(prefixes: Iterable[str], near: Near) -> tuple[str, ...]:
-    """The IPv4 prefixes less the router's own networks in them; a default route stays whole."""
-    left = [ipaddress.IPv4Network(prefix) for prefix in prefixes if ":" not in prefix]
+    """The IPv4 prefixes less the router's own networks in them. One that is such a network stays, and a default route.
+
+    Never empty where there was a prefix: a rule without one takes everything.
+    """
+    whole = [ipaddress.IPv4Network(prefix) for prefix in prefixes if ":" not in prefix]
+    left = [network for network in whole if network.prefixlen]
     for hole in map(ipaddress.IPv4Network, near.networks):
-        inside = [net for net in left if net.prefixlen and net != hole and hole.subnet_of(net)]
-        left = [net for net in left if net not in inside]
-        left += [part for net in inside for part in net.address_exclude(hole)]
-    return sorted_prefixes(map(str, left))
+        inside = [network for network in left if hole not in whole and hole.subnet_of(network)]
+        left = [network for network in left if network not in inside]
+        left += [part for network in inside for part in network.address_exclude(hole)]
+    left += [network for network in whole if not network.prefixlen]
+    return sorted_prefixes(map(str, left or whole))
 
 
 class Own(NamedTuple):

@@ -276,6 +276,7 @@ def test_one_clear_error(flint: Owner, london: Result, key: Key) -> None:
         ("", {"routes": ["10.9.0.0/16"]}, "routes what is in allowed_ips: leave routes out", ""),
         ("", {"peers": [*london["peers"], second]}, "dials one peer, not b and sofia: make one of them the", ""),
         ("", hub_of(london, endpoint=None), "has no endpoint, and a client of GL.iNet's firmware has to dial", ""),
+        ("", hub_of(london, allowed_ips=["fd00:10::/64"]), "no IPv4 prefix in allowed_ips, and a rule", ""),
         ("uci set network.lan.mtu=1", {}, r"changes that nobody committed \(network.lan.mtu\)", "uci revert network"),
         (
             "uci set route_policy.default.enabled=0; uci commit",
