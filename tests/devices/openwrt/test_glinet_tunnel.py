@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openwrt_double.factory import DEFAULTS
 from openwrt_double.router import Router, unavailable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
+
+from tests.devices.openwrt.test_glinet_owner import PROVIDER, RTP2
 
 Owner = Any  # of conftest.py: what the fixture `own` makes
 Result = dict[str, Any]
@@ -146,6 +152,18 @@ def test_wan_within_an_allowed_prefix_is_not_cut_off(site: Site) -> None:
         assert " 0% packet loss" in sender.wait(script, " 0% packet loss"), script
     assert site.reaches(HUB)
     site.flint.run(**site.state)
+
+
+def test_an_owners_vpn_for_everything_leaves_the_sites_alone(site: Site, key: Callable[[int], str]) -> None:
+    """It does not answer, and its kill switch drops all that it takes."""
+    router = site.flint.router
+    theirs = PROVIDER.replace("OWN", key(77)).replace("OTHER", key(78)).replace("tunnel_id=1", "tunnel_id=9")
+    router.sh(f"{theirs} uci reorder route_policy.theirs=0; uci commit; {RTP2}")
+    assert not site.reaches(INSIDE)
+    site.flint.run(**site.state)
+    assert site.reaches(INSIDE, patience=15)
+    assert not site.reaches(HUB)
+    router.sh(f"uci delete route_policy.theirs; uci delete wireguard.peer_855; uci commit; {RTP2}")
 
 
 def test_a_hub_that_moves_is_found_by_its_name(site: Site) -> None:
