@@ -52,7 +52,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text
 
 ARGUMENTS: dict[str, Any] = {
     **TUNNEL_ARGUMENTS,
-    "kill_switch": {"type": "bool", "default": False},
+    "kill_switch": {"type": "bool"},
     "handshake_timeout": {"type": "int", "default": 15},
 }
 
@@ -111,6 +111,11 @@ class GlinetBackend:
             )
         if self._params["state"] == "absent" and not self._ours():
             return None
+        if not parts["mode"]:
+            raise DeviceError(
+                f"this router has no {WIREGUARD_FILE}, where GL.iNet's firmware keeps its clients: "
+                f"`touch {WIREGUARD_FILE}` there, and run the playbook again"
+            )
         current = client.tunnel_of(state.config, state.firewall, wanted, state.public_key)
         if current and current.peers and not state.config.newer:
             rules = firewall.policy_of(state.firewall, state.config.network, self._name, wanted.forward_to)
@@ -120,13 +125,14 @@ class GlinetBackend:
     def assume(self, tunnel: Tunnel) -> None:
         """Take a tunnel for what is there, in check mode: everything that a run and the firmware would make of it."""
         state, plan, marks = self._read, self._plan_present(tunnel), self._own(tunnel)
-        made = client.plan(state.config, tunnel, bool(self._params["kill_switch"]))
+        made = client.plan(state.config, tunnel, self._params["kill_switch"])
         network = written(state.config.network, "network", plan.lines)
         zones = written(state.firewall, "firewall", plan.lines)
+        policy = written(state.config.policy, "route_policy" if state.config.newer else "vpnpolicy", plan.lines)
         config = state.config._replace(
             network=network,
             wireguard=written(state.config.wireguard, "wireguard", plan.lines),
-            policy=written(state.config.policy, "route_policy" if state.config.newer else "vpnpolicy", plan.lines),
+            policy=own.moved(policy, made.move) if made.move else policy,
             lists={**state.config.lists, **({made.list_name: made.prefixes} if made.list_name else {})},
         )
         if tunnel.peers and state.config.newer:
@@ -168,7 +174,7 @@ class GlinetBackend:
         client.check(state.config, target, bool(self._params["purge"]))
         check_routes(target, state.live, state.routes, state.user)
         peer = self._dialled = target.peers[0] if target.peers else None
-        made = client.plan(state.config, target, bool(self._params["kill_switch"]))
+        made = client.plan(state.config, target, self._params["kill_switch"])
         rules = self._plan_firewall(target)
         files = self._files(target, made)
         new_key = state.public_key is None
@@ -184,7 +190,7 @@ class GlinetBackend:
         elif set_up and not state.config.newer:
             steps.append(Step(["ubus", "call", "network", "reload"]))
         reload = bool(rules or steps) or "firewall" in state.notes or not self._marked(target)
-        packages = [package for package, some in made.lines.items() if some]
+        packages = [p for p, some in made.lines.items() if some or (made.move and p == "route_policy")]
         if new_key and "wireguard" not in packages:
             packages.insert(0, "wireguard")
         watch = self._redial(target)
@@ -217,11 +223,13 @@ class GlinetBackend:
         """Whether rtp2.sh has something to do: it alone makes interface, zone, marks and ip rules."""
         state = self._read
         interface = state.config.network.get(self._name)
+        section = client.peer_section(state.config, self._name)
         return (
             bool(made.lines["route_policy"])
             or files
             or "policy" in state.notes
             or interface is None
+            or (section is not None and interface.get("config") != section.id)
             or interface.get("disabled") == "1"
             or self._name not in state.firewall
         )
@@ -249,14 +257,16 @@ class GlinetBackend:
     def _own(self, target: Tunnel) -> own.Own:
         """Up to 4.7 the routes are the main table's."""
         prefixes = [prefix for peer in target.peers for prefix in peer.allowed_ips]
-        newer = self._read.config.newer
-        return own.own_packets(self._name, prefixes if newer else (), "fw4" in self._read.kinds)
+        config = self._read.config
+        targets = own.marked(prefixes, config.near) if config.newer else ()
+        return own.own_packets(self._name, targets, config.near.lans, "fw4" in self._read.kinds)
 
     def _files(self, target: Tunnel, made: client.ClientPlan) -> list[Line]:
         state = self._read
         lines = [own.remove_list(made.old_list)] if made.old_list else []
         if made.list_name and state.config.lists.get(made.list_name) != made.prefixes:
             lines.append(own.write_list(made.list_name, made.prefixes))
+        lines += [own.move_rule(*made.move)] if made.move else []
         wanted = self._own(target)
         if wanted.text != state.written:
             lines.append(own.write_own(self._name, wanted, "fw4" in state.kinds))
@@ -348,6 +358,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         wireguard=parse(parts["wireguard"], "wireguard"),
         policy=parse(parts["policy"], "route_policy" if newer else "vpnpolicy"),
         lists=_lists(parts["lists"]),
+        near=own.parse_near(parts["routes"]),
     )
     return State(
         sums=parts["sums"],

@@ -16,6 +16,7 @@ import re
 from dataclasses import replace
 from typing import Iterable, Mapping, NamedTuple
 
+from ansible_collections.homelab.fabric.plugins.module_utils.glinet_own import Near, marked, place_of
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_firewall import Wanted, open_port
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import own_id, prefixes
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
@@ -38,7 +39,7 @@ Options = Mapping[str, "str | tuple[str, ...] | None"]
 class Config(NamedTuple):
     """What of /etc/config concerns a client. `policy`: sections of route_policy, or of vpnpolicy up to 4.7.
 
-    `lists`: prefixes by the name of their file in /etc/domain_mac_list.
+    `lists`: prefixes by the name of their file in /etc/domain_mac_list. `near`: where the router is itself.
     """
 
     newer: bool
@@ -46,6 +47,7 @@ class Config(NamedTuple):
     wireguard: Sections
     policy: Sections
     lists: Mapping[str, tuple[str, ...]]
+    near: Near
 
 
 # What is there
@@ -64,9 +66,9 @@ def is_ours(section: Section, name: str) -> bool:
 
 
 def rule_section(config: Config, peer: Section | None) -> Section | None:
-    """The rule by which the firmware runs a peer."""
+    """The rule by which the firmware runs a peer. OpenVPN's clients have numbers of their own."""
     number = peer_number(peer) if peer else ""
-    rules = (section for section in config.policy.values() if section.type == "rule")
+    rules = (s for s in config.policy.values() if s.type == "rule" and s.get("via_type") == "wireguard")
     return next((rule for rule in rules if number and number in (rule.get("peer_id"), rule.get("client_id"))), None)
 
 
@@ -104,7 +106,7 @@ def peer_of(section: Section, name: str) -> Peer | None:
         preshared_key=Secret(secret) if secret else None,
         endpoint=_endpoint(section),
         allowed_ips=allowed_ips(section),
-        keepalive=int(section.get("persistent_keepalive") or 0) or KEEPALIVE,
+        keepalive=_keepalive(section.get("persistent_keepalive")),
         ours=is_ours(section, name),
     )
 
@@ -135,6 +137,11 @@ def tunnel_of(config: Config, firewall: Sections, goal: Tunnel, public_key: str 
         open_port=own_id("port", goal.name) in firewall,
         public_key=public_key,
     )
+
+
+def _keepalive(text: str) -> int:
+    """What `wg` refuses is nobody's goal, so it is written anew."""
+    return (int(text or 0) if (text or "0").isdecimal() else -1) or KEEPALIVE
 
 
 def _endpoint(section: Section) -> Endpoint | None:
@@ -178,6 +185,12 @@ def check(config: Config, target: Tunnel, purge: bool) -> None:
             f"{ours[0].name} has no endpoint, and a client of GL.iNet's firmware has to dial",
             "give that node an endpoint",
         )
+    if config.newer and ours and all(":" in prefix for prefix in ours[0].allowed_ips):
+        raise TunnelError(
+            "peers",
+            f"{ours[0].name} has no IPv4 prefix in allowed_ips, and a rule without one takes everything",
+            "add what of IPv4 is behind it, its address in the tunnel at least",
+        )
     _check_free(config, target.name)
     _check_others(config, target)
     for version in (4, 6):
@@ -215,7 +228,8 @@ def _check_others(config: Config, target: Tunnel) -> None:
 class ClientPlan(NamedTuple):
     """Lines for `uci batch` by package, the option for the private key, and the list of prefixes by its file's name.
 
-    `old_list`: a list that goes. `stops`: the firmware shall not run the client any more.
+    `old_list`: a list that goes. `stops`: the firmware shall not run the client any more. `move`: the rule that has to
+    go to another place among the sections, and this place.
     """
 
     lines: dict[str, list[Line]]
@@ -224,10 +238,14 @@ class ClientPlan(NamedTuple):
     prefixes: tuple[str, ...] = ()
     old_list: str = ""
     stops: bool = False
+    move: tuple[str, int] | None = None
 
 
-def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
-    """Peer, group, and what makes the firmware run it. Without a known peer there is only the key pair."""
+def plan(config: Config, target: Tunnel, kill_switch: bool | None) -> ClientPlan:
+    """Peer, group, and what makes the firmware run it. Without a known peer there is only the key pair.
+
+    `kill_switch`: None is off for a rule, and leaves the whole router's switch alone.
+    """
     section = peer_section(config, target.name)
     peer = target.peers[0] if target.peers else None
     number = peer_number(section) if section else free_number(config.wireguard, "peer_")
@@ -251,7 +269,7 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
         lines["vpnpolicy"] += _kill_switch(config, kill_switch)
         return ClientPlan(lines, key)
     everything = any(prefix.endswith("/0") for prefix in peer.allowed_ips)
-    listed = () if everything else tuple(prefix for prefix in peer.allowed_ips if ":" not in prefix)
+    listed = () if everything else marked(peer.allowed_ips, config.near)
     name = _list_name(config, rule, listed) if listed else ""
     options = {
         **({} if rule else _new_rule(config, target.name, group, number)),
@@ -266,7 +284,8 @@ def plan(config: Config, target: Tunnel, kill_switch: bool) -> ClientPlan:
     }
     identity = rule.id if rule else own_id("rule", target.name)
     lines["route_policy"] += edits("route_policy", rule, identity, "rule", options)
-    return ClientPlan(lines, key, name, listed)
+    place = place_of(config.policy, rule) if name else None
+    return ClientPlan(lines, key, name, listed, move=None if place is None else (identity, place))
 
 
 def plan_gone(config: Config, name: str) -> tuple[dict[str, list[Line]], str]:
@@ -356,9 +375,9 @@ def _list_name(config: Config, rule: Section | None, listed: tuple[str, ...]) ->
     return f"dst_net{number}"
 
 
-def _kill_switch(config: Config, kill_switch: bool) -> list[Line]:
+def _kill_switch(config: Config, kill_switch: bool | None) -> list[Line]:
     there = config.policy.get("global")
-    if there is None and not kill_switch:
+    if kill_switch is None or (there is None and not kill_switch):
         return []
     return edits("vpnpolicy", there, "global", "global", {"kill_switch": "1" if kill_switch else "0"})
 

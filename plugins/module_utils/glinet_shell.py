@@ -71,7 +71,8 @@ uci -q -X show vpnpolicy
 part lists
 for f in LISTS/dst_net*; do [ ! -f "$f" ] || { echo "# ${f##*/}"; head -n 1000 "$f"; }; done
 part key
-peer=${own:-$made}
+peer=$made
+[ ! "$own" ] || ! uci -q get wireguard.$own >/dev/null || peer=$own
 key=$(uci -q get wireguard.$peer.private_key)
 [ "$key" ] || key=$(uci -q get wireguard.group_$(uci -q get wireguard.$peer.group_id).private_key)
 [ ! "$key" ] || echo "$key" | wg pubkey 2>/dev/null || echo bad

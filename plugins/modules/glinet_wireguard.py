@@ -25,9 +25,10 @@ options:
       - Whether what belongs into the tunnel is dropped while the peer does not answer, instead of being sent to the
         Internet. For a client.
       - With allowed IPs such as V(0.0.0.0/0) that is the whole LAN's Internet.
-      - Up to firmware 4.7 this is one setting for the whole router.
+      - Not given, it is off from firmware 4.8 on.
+      - Up to firmware 4.7 this is one setting for the whole router, which stays as it is where this is not given, and
+        where the tunnel goes.
     type: bool
-    default: false
   handshake_timeout:
     description: Seconds to wait for the peer's answer after a change. V(0) does not wait. For a client.
     type: int

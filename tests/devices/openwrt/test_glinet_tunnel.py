@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from openwrt_double.factory import DEFAULTS
 from openwrt_double.router import Router, unavailable
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
+
+from tests.devices.openwrt.test_glinet_owner import PROVIDER, RTP2
 
 Owner = Any  # of conftest.py: what the fixture `own` makes
 Result = dict[str, Any]
@@ -115,6 +121,49 @@ def test_packets_go_both_ways_once_the_hub_has_answered(site: Site) -> None:
     assert not done["changed"]
     assert done["peers"][0]["handshake_age"] < 60
     assert not site.flint.warnings
+
+
+def test_a_ping_from_the_lan_address_does_not_hide_a_hub_that_lacks_the_lan(site: Site) -> None:
+    """So the matrix sees it: only what has the address of WAN is given the tunnel's."""
+    router = site.flint.router
+    peer = {**site.of_hub["peers"][0], "allowed_ips": ["10.3.2.6/32"]}
+    site.hub.run(**{**site.of_hub, "peers": [peer]})
+    assert " 0% packet loss" in router.wait(f"ping -c 1 -W 1 {INSIDE}", " 0% packet loss")
+    assert " 100% packet loss" in router.sh(f"ping -c 1 -W 1 -I 192.168.8.1 {INSIDE}")
+    site.hub.run(**site.of_hub)
+    assert " 0% packet loss" in router.wait(f"ping -c 1 -W 1 -I 192.168.8.1 {INSIDE}", " 0% packet loss")
+
+
+def test_wan_within_an_allowed_prefix_is_not_cut_off(site: Site) -> None:
+    """Marks come before the main table's longer prefixes: what WAN's network holds, and answers to it, go there."""
+    router, peer, beyond = site.flint.router, site.state["peers"][0], "198.51.7.1"
+    state = {**site.state, "peers": [{**peer, "allowed_ips": [*peer["allowed_ips"], "198.51.0.0/16"]}]}
+    site.hub.router.sh(f"ip address add {beyond}/32 dev lo")
+    site.flint.run(**state)
+    assert not site.flint.run(**state)["changed"]
+    router.wait("ip route show table 1001", "198.51.0.0/16")
+    assert site.reaches(INSIDE, patience=15)
+    for sender, script in (
+        (router, f"ping -c 1 -W 1 {INSIDE}"),
+        (site.hub.router, "ping -c 1 -W 1 198.51.100.60"),
+        (site.hub.router, f"ping -c 1 -W 1 -I {beyond} 198.51.100.60"),
+        (router, f"ping -c 1 -W 1 {HUB}"),
+    ):
+        assert " 0% packet loss" in sender.wait(script, " 0% packet loss"), script
+    assert site.reaches(HUB)
+    site.flint.run(**site.state)
+
+
+def test_an_owners_vpn_for_everything_leaves_the_sites_alone(site: Site, key: Callable[[int], str]) -> None:
+    """It does not answer, and its kill switch drops all that it takes."""
+    router = site.flint.router
+    theirs = PROVIDER.replace("OWN", key(77)).replace("OTHER", key(78)).replace("tunnel_id=1", "tunnel_id=9")
+    router.sh(f"{theirs} uci reorder route_policy.theirs=0; uci commit; {RTP2}")
+    assert not site.reaches(INSIDE)
+    site.flint.run(**site.state)
+    assert site.reaches(INSIDE, patience=15)
+    assert not site.reaches(HUB)
+    router.sh(f"uci delete route_policy.theirs; uci delete wireguard.peer_855; uci commit; {RTP2}")
 
 
 def test_a_hub_that_moves_is_found_by_its_name(site: Site) -> None:

@@ -47,6 +47,7 @@ def test_a_blank_router_is_brought_to_the_state_and_then_left_alone(flint: Owner
     assert (done["commands"], len(flint.scripts)) == (foreseen["commands"], 3)
     private = router.sh("uci get wireguard.peer_1001.private_key")
     assert router.sh("wg pubkey", text=private).strip() == done["public_key"]
+    assert (router.root / "etc/config/wireguard").stat().st_mode & 0o077 == 0, "it holds the key"
     live = router.sh(f"wg show {flint.name} dump").splitlines()[1].split("\t")
     assert live[:4] == [key(1), key(101), "198.51.100.7:51821", "10.0.0.0/8,10.3.2.0/24,192.168.1.0/24"]
     assert live[7] == "25"
@@ -262,6 +263,12 @@ def test_one_clear_error(flint: Owner, london: Result, key: Key) -> None:
     for prepare, given, told, repair in (
         (f"mv {HANDLER} /tmp", {}, "this host has no firmware of GL.iNet", f"mv /tmp/wgclient.sh {HANDLER}"),
         ("mv /usr/bin/wg /tmp", {}, "`wg` is not on this router", "mv /tmp/wg /usr/bin"),
+        (
+            "mv /etc/config/wireguard /tmp",
+            {},
+            "has no /etc/config/wireguard.*`touch /",
+            "mv /tmp/wireguard /etc/config",
+        ),
         ("", {"name": "wg0"}, "GL.iNet's firmware names its interfaces itself", ""),
         ("", {"name": "wgclient"}, "this firmware has no wgclient: name wgclient1 to wgclient5", ""),
         ("", {"name": "wgclient2"}, "the firmware makes wgclient1 next, not wgclient2: name wgclient1", ""),
@@ -269,6 +276,7 @@ def test_one_clear_error(flint: Owner, london: Result, key: Key) -> None:
         ("", {"routes": ["10.9.0.0/16"]}, "routes what is in allowed_ips: leave routes out", ""),
         ("", {"peers": [*london["peers"], second]}, "dials one peer, not b and sofia: make one of them the", ""),
         ("", hub_of(london, endpoint=None), "has no endpoint, and a client of GL.iNet's firmware has to dial", ""),
+        ("", hub_of(london, allowed_ips=["fd00:10::/64"]), "no IPv4 prefix in allowed_ips, and a rule", ""),
         ("uci set network.lan.mtu=1", {}, r"changes that nobody committed \(network.lan.mtu\)", "uci revert network"),
         (
             "uci set route_policy.default.enabled=0; uci commit",

@@ -102,7 +102,8 @@ def build(root: Path, release: str = "25.12", config: dict[str, str] | None = No
         _make_gl(root, release)
     _link(root / "etc/resolv.conf", "/tmp/resolv.conf.d/resolv.conf.auto")
     for name, text in (config or {}).items():
-        _write(root / "etc/config" / name, text, 0o600)
+        # GL.iNet's file with the clients' keys: what its mode is on the device is not known, so anybody may read it.
+        _write(root / "etc/config" / name, text, 0o644 if name == "wireguard" else 0o600)
 
 
 def _install(root: Path, programs: dict[str, str], doubles: dict[str, str]) -> None:
