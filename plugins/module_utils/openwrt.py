@@ -86,6 +86,7 @@ class OpenWrtBackend:
         _check_router(parts)
         self._state = state = _state_of(parts, self._name)
         goal = wanted
+        self._check_section(state)
         if self._params["state"] == "present":
             self._check_interface(state)
             bare = network.tunnel_of(state.network, self._name, wanted.routes or (), state.public_key)
@@ -117,12 +118,14 @@ class OpenWrtBackend:
         )
         self._warnings.clear()
 
-    def _check_interface(self, state: State) -> None:
+    def _check_section(self, state: State) -> None:
         section = state.network.get(self._name)
         if section and (section.type != "interface" or section.get("proto") not in ("", "wireguard")):
             what = section.get("proto") or section.type
             raise TunnelError("name", f"network.{self._name} is a section {what}", "choose another name")
-        if section is None and state.live.exists and not state.live.known:
+
+    def _check_interface(self, state: State) -> None:
+        if self._name not in state.network and state.live.exists and not state.live.known:
             raise DeviceError(
                 f"{self._name} exists, but is not in /etc/config/network: another tool made it. Remove the interface "
                 "there, or choose another name"

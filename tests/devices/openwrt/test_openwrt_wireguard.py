@@ -321,6 +321,7 @@ def test_this_runs_own_connection_is_not_routed_away(owner: Owner, spoke: Result
         ("rm /usr/bin/wg", {}, "`wg` is not on this router. Install what is missing with"),
         ("rm /sbin/uci", {}, "this host is no OpenWrt"),
         ("", {"name": "lan"}, "name: network.lan is a section static: choose another name"),
+        ("", {"name": "lan", "state": "absent"}, "name: network.lan is a section static: choose another name"),
         ("", {"name": "wg-home"}, "use up to 15 letters, digits and '_'"),
         ("", {"forward_to": ["dmz"]}, r"forward_to: this router has no interface or firewall zone dmz: name one of"),
         ("", {"listen_port": None}, "open_port: the port is not known"),
