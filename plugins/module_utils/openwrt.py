@@ -24,11 +24,13 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
     Route,
     Step,
     carries_itself,
+    check_elsewhere,
     check_routes,
     client_of,
     is_set_up,
     live_changes,
     parse_live,
+    parse_networks,
     parse_routes,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, edits, parse
@@ -59,6 +61,7 @@ class State(NamedTuple):
     public_key: str | None
     live: Live
     routes: list[Route]
+    networks: dict[str, str]
     watch: Watch
     notes: list[str]
     client: str | None
@@ -182,12 +185,14 @@ class OpenWrtBackend:
         section = state.network.get(name)
         if section is None:
             return Step(["ubus", "call", "network", "reload"])
+        # Its packets need host routes before the route that holds them, and those are netifd's.
+        due = changing or not set(state.live.routes).issuperset(target.routes or ())
         if (
             new_key
             or "setup" in state.notes
             or edits("network", section, name, "interface", network.interface_options(target))
             or not is_set_up(state.live, target, state.public_key)
-            or (changing and carries_itself(target))
+            or (due and carries_itself(target))
         ):
             return Step(["ifup", name])
         return None
@@ -253,6 +258,7 @@ class OpenWrtBackend:
 
     def _check(self, target: Tunnel) -> None:
         state = self._read
+        check_elsewhere(target, state.live, state.routes, state.networks)
         check_routes(target, state.live, state.routes, state.client)
         hosts = [peer.endpoint.host for peer in target.peers if peer.endpoint]
         if hosts and carries_itself(target) and self._option("nohostroute") == "1":
@@ -296,6 +302,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         public_key=parts["key"] or None,
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
+        networks=parse_networks(parts["networks"], name),
         watch=parse_watch(parts["watch"]),
         notes=parts["notes"].splitlines(),
         client=client_of(parts),

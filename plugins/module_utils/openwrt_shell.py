@@ -129,6 +129,8 @@ part key
 key=$(option private_key)
 case $key in '' | generate) ;; *) echo "$key" | wg pubkey 2>/dev/null || echo bad ;; esac
 key=
+part networks
+ip addr show
 """
 
 LIVE = """

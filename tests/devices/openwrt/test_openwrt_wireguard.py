@@ -74,8 +74,8 @@ def test_peers_change_live_without_a_new_interface(owner: Owner, spoke: Result, 
     edited = owner.run(**{**spoke, "peers": [hub, {**phone, "preshared_key": ""}, third]})
     assert [command for command in edited["commands"] if not command.startswith("uci ")] == [
         "wg addconf wg0 /dev/stdin  # london, phone, sofia",
-        "ip -4 route add 10.0.20.0/24 dev wg0",
-        "ip -4 route add 192.168.8.0/24 dev wg0",
+        "ip -4 route replace 10.0.20.0/24 dev wg0",
+        "ip -4 route replace 192.168.8.0/24 dev wg0",
         "ip -4 route del 10.0.10.0/24 dev wg0",
         "ip -6 route del fd00:10::/64 dev wg0",
     ]
@@ -204,7 +204,7 @@ def test_what_went_astray_is_mended(owner: Owner, spoke: Result, key: Key) -> No
     owner.run(**spoke)
     for damage, told in (
         (f"wg set wg0 peer {key(1)} remove", "wg addconf wg0 /dev/stdin  # sofia"),
-        ("ip route del 10.0.10.0/24 dev wg0", "ip -4 route add 10.0.10.0/24 dev wg0"),
+        ("ip route del 10.0.10.0/24 dev wg0", "ip -4 route replace 10.0.10.0/24 dev wg0"),
         ("ifdown wg0", "ifup wg0"),
         ("ip addr del 10.3.2.5/24 dev wg0", "ifup wg0"),
         ("chmod 644 /etc/config/network", "chmod 600 /etc/config/network"),
@@ -305,6 +305,37 @@ def test_the_routers_own_network_is_not_routed_away(owner: Owner, spoke: Result)
     hub = {**spoke["peers"][0], "allowed_ips": ["192.168.0.0/24"]}
     with pytest.raises(TunnelError, match=r"routes: 192.168.0.0/24 is on br-lan of this router already"):
         owner.run(**{**spoke, "peers": [hub], "forward_to": []})
+
+
+def test_what_another_router_leads_to_is_refused_before_anything_is_written(owner: Owner, spoke: Result) -> None:
+    owner.run(**{**spoke, "peers": []})
+    before = configuration(owner.router)
+    owner.router.sh("ip route add 10.0.10.0/24 via 192.168.0.2 dev br-lan metric 5")
+    for check in (True, False):
+        with pytest.raises(TunnelError, match="routes: 10.0.10.0/24 goes by another router on br-lan already: remove"):
+            owner.run(check=check, **spoke)
+    assert configuration(owner.router) == before
+    owner.router.sh("ip route del 10.0.10.0/24")
+    assert owner.run(**spoke)["changed"]
+
+
+def test_a_part_of_the_routers_own_network_is_not_taken_either(owner: Owner, spoke: Result) -> None:
+    with pytest.raises(TunnelError, match=r"addresses: 192.168.0.128/25 is on br-lan of this router already, in 192"):
+        owner.run(**{**spoke, "addresses": ["192.168.0.129/25"]})
+    assert owner.router.sh("ls /sys/class/net | grep wg; uci -q get network.wg0") == "status 1\n"
+
+
+def test_a_full_tunnel_keeps_its_own_way(owner: Owner, spoke: Result) -> None:
+    """The default route of the WAN gives way, and comes back with its next lease."""
+    router = owner.router
+    full = {**spoke, "peers": [{**spoke["peers"][0], "allowed_ips": ["0.0.0.0/0"]}]}
+    owner.run(**full)
+    assert not owner.run(**full)["changed"]
+    router.sh("ip route replace default via 198.51.100.1 dev eth0")
+    assert owner.run(**full)["commands"] == ["ifup wg0"]
+    assert "default dev wg0" in router.sh("ip route")
+    assert "via 198.51.100.1 dev eth0" in router.sh("ip route get 198.51.100.7")
+    assert not owner.run(**full)["changed"]
 
 
 def test_this_runs_own_connection_is_not_routed_away(owner: Owner, spoke: Result, key: Key) -> None:
