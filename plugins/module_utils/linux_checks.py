@@ -56,7 +56,6 @@ def check_default_route(target: Tunnel, conf: str) -> None:
 
 def check_way_home(host: Host, target: Tunnel) -> None:
     """No route may swallow this run's own connection, nor the packets of the tunnel itself."""
-    networks = [str(ipaddress.ip_interface(address).network) for address in target.addresses]
     prefixes = [*(target.routes or ()), *target.networks]
     client = host.ssh_client()
     taken = _taken(host, target.name, client, prefixes) if client else None

@@ -9,6 +9,7 @@ the firewall follow; then the notes go. So the script may end anywhere, and the 
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Any, Mapping, NamedTuple
@@ -52,12 +53,14 @@ BAD_KEY = "bad"  # what the read script says of a private key that is none
 
 
 class State(NamedTuple):
-    """What a script showed of the router. `firewall` None: it has none. `notes`: what an earlier run left to do."""
+    """What a script showed of the router. `firewall` None: it has none. `loaded`: the rules that it runs with name the
+    interface. `notes`: what an earlier run left to do."""
 
     sums: str
     closed: bool
     network: dict[str, Section]
     firewall: dict[str, Section] | None
+    loaded: bool
     public_key: str | None
     live: Live
     routes: list[Route]
@@ -114,6 +117,7 @@ class OpenWrtBackend:
             closed=True,
             network=written(state.network, "network", plan.lines),
             firewall=None if state.firewall is None else written(state.firewall, "firewall", plan.lines),
+            loaded=True,
             public_key=key,
             live=running(state.live, tunnel, key),
             watch=state.watch._replace(ours=True, running=True) if plan.watch else state.watch,
@@ -161,7 +165,8 @@ class OpenWrtBackend:
         else:
             probe = "\n".join(step.stdin for step in changes.steps if step.stdin)
         # netifd's state tells the firewall which devices a zone has: one that was not up yet had none.
-        reload = bool(rules) or "firewall" in state.notes or (state.firewall is not None and not state.live.up)
+        lacking = state.firewall is not None and not (state.live.up and state.loaded)
+        reload = bool(rules) or "firewall" in state.notes or lacking
         packages = [package for package, some in (("network", lines or new_key), ("firewall", rules)) if some]
         watch = self._plan_watch(target)
         return shell.Plan(
@@ -290,6 +295,11 @@ def _check_router(parts: Mapping[str, str]) -> None:
             "wireguard-tools` (from OpenWrt 25.12 on: `apk update && apk add wireguard-tools`), then run "
             "`service network restart`"
         )
+    if parts["handlers"] and "wireguard" not in json.loads(parts["handlers"]):
+        raise DeviceError(
+            "netifd of this router does not know WireGuard yet: it looks for its protocols at its start only. Run "
+            "`service network restart` there once after wireguard-tools were installed, or reboot the router"
+        )
     shell.refuse_pending(parts, shell.PACKAGES)
 
 
@@ -299,6 +309,7 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         closed=parts["mode"] == "------",
         network=parse(parts["network"], "network"),
         firewall=parse(parts["firewall"], "firewall") if parts["firewall"] else None,
+        loaded=bool(parts["loaded"]),
         public_key=parts["key"] or None,
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),

@@ -138,8 +138,8 @@ def test_whether_a_tunnel_would_carry_itself(host: str | None, routes: tuple[str
 
 
 ELSEWHERE = (
-    "4\ndefault via 198.51.100.1 dev eth0\n192.168.0.0/24 dev br-lan scope link\n10.0.20.0/24 via 192.168.0.2 dev br-lan\n"
-    "10.99.0.0/16 dev wg1 scope link\n6\nfd00::/64 dev br-lan\n"
+    "4\ndefault via 198.51.100.1 dev eth0\n192.168.0.0/24 dev br-lan scope link\n"
+    "10.0.20.0/24 via 192.168.0.2 dev br-lan\n10.99.0.0/16 dev wg1 scope link\n6\nfd00::/64 dev br-lan\n"
 )
 DEVICES = """1: lo: <LOOPBACK,UP> mtu 65536
     inet 127.0.0.1/8 scope host lo
@@ -160,7 +160,10 @@ DEVICES = """1: lo: <LOOPBACK,UP> mtu 65536
     ("given", "told"),
     [
         ({"routes": ("192.168.0.0/24",)}, "routes: 192.168.0.0/24 is on br-lan of this router already, which"),
-        ({"routes": ("192.168.0.0/26",)}, "routes: 192.168.0.0/26 is on br-lan of this router already, in 192.168.0.0/24"),
+        (
+            {"routes": ("192.168.0.0/26",)},
+            "routes: 192.168.0.0/26 is on br-lan of this router already, in 192.168.0.0/24",
+        ),
         ({"addresses": ("192.168.0.129/25",)}, "addresses: 192.168.0.128/25 is on br-lan of this router already"),
         ({"routes": ("fd00::8:0:0/80",)}, "routes: fd00::8:0:0/80 is on br-lan of this router already"),
         ({"routes": ("10.0.20.0/24",)}, "routes: 10.0.20.0/24 goes by another router on br-lan already"),

@@ -221,6 +221,19 @@ def test_the_tunnel_comes_back_after_a_reboot(owner: Owner, spoke: Result, key: 
     owner.router.reboot()
     owner.router.wait("ifstatus wg0", '"up": true')
     assert set(allowed(owner.router)) == {key(1), key(2)}
+    # The firewall was loaded before the interface was up.
+    assert '"wg0"' not in owner.router.sh("nft list ruleset")
+    assert owner.run(**spoke)["commands"] == ["/etc/init.d/firewall reload"]
+    assert 'iifname "wg0" jump forward_wg0' in owner.router.sh("nft list ruleset")
+    assert not owner.run(**spoke)["changed"]
+
+
+def test_a_firewall_that_lost_the_tunnels_zone_is_loaded_again(owner: Owner, spoke: Result) -> None:
+    owner.run(**spoke)
+    owner.router.sh("nft flush ruleset")
+    assert owner.run(check=True, **spoke)["commands"] == ["/etc/init.d/firewall reload"]
+    owner.run(**spoke)
+    assert 'iifname "wg0" jump forward_wg0' in owner.router.sh("nft list ruleset")
     assert not owner.run(**spoke)["changed"]
 
 
@@ -312,7 +325,7 @@ def test_what_another_router_leads_to_is_refused_before_anything_is_written(owne
     before = configuration(owner.router)
     owner.router.sh("ip route add 10.0.10.0/24 via 192.168.0.2 dev br-lan metric 5")
     for check in (True, False):
-        with pytest.raises(TunnelError, match="routes: 10.0.10.0/24 goes by another router on br-lan already: remove"):
+        with pytest.raises(TunnelError, match=r"routes: 10.0.10.0/24 goes by another router on br-lan already: remove"):
             owner.run(check=check, **spoke)
     assert configuration(owner.router) == before
     owner.router.sh("ip route del 10.0.10.0/24")
@@ -351,6 +364,11 @@ def test_this_runs_own_connection_is_not_routed_away(owner: Owner, spoke: Result
     [
         ("rm /usr/bin/wg", {}, "`wg` is not on this router. Install what is missing with"),
         ("rm /sbin/uci", {}, "this host is no OpenWrt"),
+        (
+            "cd /lib/netifd/proto; mv wireguard.sh /tmp; ubus call network restart; mv /tmp/wireguard.sh .",
+            {},
+            "netifd of this router does not know WireGuard yet.* Run `service network restart` there once",
+        ),
         ("", {"name": "lan"}, "name: network.lan is a section static: choose another name"),
         ("", {"name": "lan", "state": "absent"}, "name: network.lan is a section static: choose another name"),
         ("", {"name": "wg-home"}, "use up to 15 letters, digits and '_'"),
