@@ -30,6 +30,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
     client_of,
     is_set_up,
     live_changes,
+    noted,
     parse_live,
     parse_networks,
     parse_routes,
@@ -42,7 +43,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch impor
     parse_watch,
     watch_steps,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, merge, parse_tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel, in_order, merge, parse_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
     TunnelError,
@@ -95,13 +96,23 @@ class OpenWrtBackend:
         self._check_section(state)
         if self._params["state"] == "present":
             self._check_interface(state)
-            bare = network.tunnel_of(state.network, self._name, wanted.routes or (), state.public_key)
+            bare = self._tunnel(state, wanted.routes)
             goal = merge(bare, wanted, self._params["purge"], self.route_foreign).target
-        current = network.tunnel_of(state.network, self._name, goal.routes or (), state.public_key)
+        current = self._tunnel(state, goal.routes)
         if current is None:
             return None
         rules = firewall.policy_of(state.firewall or {}, state.network, self._name, wanted.forward_to)
         return replace(current, forward_to=rules.forward_to, masquerade=rules.masquerade, open_port=rules.open_port)
+
+    def _tunnel(self, state: State, routes: tuple[str, ...] | None) -> Tunnel | None:
+        """The tunnel without its firewall. Peers that somebody added to the running interface alone are in it."""
+        tunnel = network.tunnel_of(state.network, self._name, routes or (), state.public_key)
+        if tunnel is None:
+            return None
+        known = {peer.public_key for peer in tunnel.peers} | noted(state.notes, "peer")
+        others = [Peer(key, key, ours=False) for key in state.live.peers if key not in known]
+        # In merge's order, so that the diff shows differences alone.
+        return replace(tunnel, peers=in_order([*tunnel.peers, *others]))
 
     @property
     def _read(self) -> State:

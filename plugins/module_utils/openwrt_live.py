@@ -181,10 +181,9 @@ def live_changes(
     """
     name = target.name
     sections = {peer.public_key: peer for peer in map(peer_of, peer_sections(before, name)) if peer}
-    noted = {note.partition(" ")[2] for note in notes if note.startswith("peer ")}
-    changed, dialled = _changed_peers(sections, target, live, noted)
+    changed, dialled = _changed_peers(sections, target, live, noted(notes, "peer"))
     there = {peer.public_key for peer in target.peers}
-    gone = [key for key in live.peers if key not in there and (key in sections or key in noted)]
+    gone = [key for key in live.peers if key not in there]
     steps = []
     if changed:
         text = "\n".join(peer_text(peer, peer.public_key in dialled) for peer in changed)
@@ -203,8 +202,13 @@ def live_changes(
     return Changes(steps, [f"peer {key}" for key in touched] + [f"route {prefix}" for prefix in leaving])
 
 
+def noted(notes: Iterable[str], kind: str) -> set[str]:
+    """The keys (kind `peer`) or prefixes (`route`) that a run which was cut short may have left behind."""
+    return {note.partition(" ")[2] for note in notes if note.startswith(f"{kind} ")}
+
+
 def _changed_peers(
-    sections: Mapping[str | None, Peer], target: Tunnel, live: Live, noted: set[str]
+    sections: Mapping[str | None, Peer], target: Tunnel, live: Live, unfinished: set[str]
 ) -> tuple[list[Peer], set[str]]:
     """Peers of ours that are not live as they shall be, and the keys of those whose endpoint must be set.
 
@@ -220,7 +224,7 @@ def _changed_peers(
         dial = peer.endpoint and (
             there is None
             or there.endpoint is None
-            or key in noted
+            or key in unfinished
             or (configured is not None and configured.endpoint != peer.endpoint)
         )
         if dial:
@@ -235,8 +239,7 @@ def _leaving_routes(
     before: Sections, after: Iterable[str], target: Tunnel, live: Live, notes: Sequence[str]
 ) -> list[str]:
     """Live routes of ours that nobody wants any more: of the old configuration, of netifd, or noted. Others stay."""
-    noted = {note.partition(" ")[2] for note in notes if note.startswith("route ")}
-    ours = installed_routes(before, target.name) | set(live.told) | noted
+    ours = installed_routes(before, target.name) | set(live.told) | noted(notes, "route")
     stay = set(after) | set(target.routes or ()) | set(target.networks)
     return [prefix for prefix in live.routes if prefix in ours - stay]
 

@@ -105,8 +105,8 @@ def _cause(network: Network, results: Results, one: str, other: str) -> str:
     unknown = (f", not known of {here} - {there}, as {here} could not send: `wg show` there" for here, there in rest)
     return (
         f"{result['address']} does not answer ({result['problem']}) from {result['source'] or one}, though there are "
-        f"handshakes on {shown}{''.join(unknown)}. Look at: is it up, and does its own firewall let other networks ping it "
-        f"(site_to_site_probe of {other} names another address)? `networks` and `forward_to` of {other}"
+        f"handshakes on {shown}{''.join(unknown)}. Look at: is it up, and does its own firewall let other networks "
+        f"ping it (site_to_site_probe of {other} names another address)? `networks` and `forward_to` of {other}"
     )
 
 

@@ -161,6 +161,18 @@ def test_what_others_made_is_theirs(owner: Owner, spoke: Result, key: Key) -> No
     assert "network.wg1=interface" in router.sh("uci show network.wg1")
 
 
+def test_a_peer_that_only_runs_stays_until_a_purge(owner: Owner, spoke: Result, key: Key) -> None:
+    owner.run(**spoke)
+    owner.router.sh(f"wg set wg0 peer {key(60)} allowed-ips 10.3.2.60/32")
+    same = owner.run(**spoke)
+    assert (same["changed"], allowed(owner.router)[key(60)]) == (False, "10.3.2.60/32")
+    assert key(60) in {peer["public_key"] for peer in same["peers"]}
+    purged = owner.run(**spoke, purge=True)
+    assert purged["commands"] == [f"wg set wg0 peer {key(60)} remove  # {key(60)}"]
+    assert set(allowed(owner.router)) == {key(1), key(2)}
+    assert not owner.run(**spoke, purge=True)["changed"]
+
+
 def test_a_peer_made_by_hand_is_adopted_and_mended(owner: Owner, spoke: Result, key: Key) -> None:
     """Prefixes glued by a comma: wg takes them, and OpenWrt routes something else without a word."""
     router = owner.router
