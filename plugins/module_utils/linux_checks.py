@@ -56,8 +56,7 @@ def check_default_route(target: Tunnel, conf: str) -> None:
 
 def check_way_home(host: Host, target: Tunnel) -> None:
     """No route may swallow this run's own connection, nor the packets of the tunnel itself."""
-    networks = [str(ipaddress.ip_interface(address).network) for address in target.addresses]
-    prefixes = [*(target.routes or ()), *networks]
+    prefixes = [*(target.routes or ()), *target.networks]
     client = host.ssh_client()
     taken = _taken(host, target.name, client, prefixes) if client else None
     if taken and taken[1] != target.name:

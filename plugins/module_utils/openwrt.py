@@ -9,6 +9,7 @@ the firewall follow; then the notes go. So the script may end anywhere, and the 
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import partial
 from typing import Any, Mapping, NamedTuple
@@ -24,11 +25,14 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import
     Route,
     Step,
     carries_itself,
+    check_elsewhere,
     check_routes,
     client_of,
     is_set_up,
     live_changes,
+    noted,
     parse_live,
+    parse_networks,
     parse_routes,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, edits, parse
@@ -39,7 +43,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_watch impor
     parse_watch,
     watch_steps,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel, merge, parse_tunnel
+from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel, in_order, merge, parse_tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
     TunnelError,
@@ -50,15 +54,18 @@ BAD_KEY = "bad"  # what the read script says of a private key that is none
 
 
 class State(NamedTuple):
-    """What a script showed of the router. `firewall` None: it has none. `notes`: what an earlier run left to do."""
+    """What a script showed of the router. `firewall` None: it has none. `loaded`: the rules that it runs with name the
+    interface. `notes`: what an earlier run left to do."""
 
     sums: str
     closed: bool
     network: dict[str, Section]
     firewall: dict[str, Section] | None
+    loaded: bool
     public_key: str | None
     live: Live
     routes: list[Route]
+    networks: dict[str, str]
     watch: Watch
     notes: list[str]
     client: str | None
@@ -86,15 +93,26 @@ class OpenWrtBackend:
         _check_router(parts)
         self._state = state = _state_of(parts, self._name)
         goal = wanted
+        self._check_section(state)
         if self._params["state"] == "present":
             self._check_interface(state)
-            bare = network.tunnel_of(state.network, self._name, wanted.routes or (), state.public_key)
+            bare = self._tunnel(state, wanted.routes)
             goal = merge(bare, wanted, self._params["purge"], self.route_foreign).target
-        current = network.tunnel_of(state.network, self._name, goal.routes or (), state.public_key)
+        current = self._tunnel(state, goal.routes)
         if current is None:
             return None
         rules = firewall.policy_of(state.firewall or {}, state.network, self._name, wanted.forward_to)
         return replace(current, forward_to=rules.forward_to, masquerade=rules.masquerade, open_port=rules.open_port)
+
+    def _tunnel(self, state: State, routes: tuple[str, ...] | None) -> Tunnel | None:
+        """The tunnel without its firewall. Peers that somebody added to the running interface alone are in it."""
+        tunnel = network.tunnel_of(state.network, self._name, routes or (), state.public_key)
+        if tunnel is None:
+            return None
+        known = {peer.public_key for peer in tunnel.peers} | noted(state.notes, "peer")
+        others = [Peer(key, key, ours=False) for key in state.live.peers if key not in known]
+        # In merge's order, so that the diff shows differences alone.
+        return replace(tunnel, peers=in_order([*tunnel.peers, *others]))
 
     @property
     def _read(self) -> State:
@@ -110,6 +128,7 @@ class OpenWrtBackend:
             closed=True,
             network=written(state.network, "network", plan.lines),
             firewall=None if state.firewall is None else written(state.firewall, "firewall", plan.lines),
+            loaded=True,
             public_key=key,
             live=running(state.live, tunnel, key),
             watch=state.watch._replace(ours=True, running=True) if plan.watch else state.watch,
@@ -117,12 +136,14 @@ class OpenWrtBackend:
         )
         self._warnings.clear()
 
-    def _check_interface(self, state: State) -> None:
+    def _check_section(self, state: State) -> None:
         section = state.network.get(self._name)
         if section and (section.type != "interface" or section.get("proto") not in ("", "wireguard")):
             what = section.get("proto") or section.type
             raise TunnelError("name", f"network.{self._name} is a section {what}", "choose another name")
-        if section is None and state.live.exists and not state.live.known:
+
+    def _check_interface(self, state: State) -> None:
+        if self._name not in state.network and state.live.exists and not state.live.known:
             raise DeviceError(
                 f"{self._name} exists, but is not in /etc/config/network: another tool made it. Remove the interface "
                 "there, or choose another name"
@@ -155,7 +176,8 @@ class OpenWrtBackend:
         else:
             probe = "\n".join(step.stdin for step in changes.steps if step.stdin)
         # netifd's state tells the firewall which devices a zone has: one that was not up yet had none.
-        reload = bool(rules) or "firewall" in state.notes or (state.firewall is not None and not state.live.up)
+        lacking = state.firewall is not None and not (state.live.up and state.loaded)
+        reload = bool(rules) or "firewall" in state.notes or lacking
         packages = [package for package, some in (("network", lines or new_key), ("firewall", rules)) if some]
         watch = self._plan_watch(target)
         return shell.Plan(
@@ -179,12 +201,14 @@ class OpenWrtBackend:
         section = state.network.get(name)
         if section is None:
             return Step(["ubus", "call", "network", "reload"])
+        # Its packets need host routes before the route that holds them, and those are netifd's.
+        due = changing or not set(state.live.routes).issuperset(target.routes or ())
         if (
             new_key
             or "setup" in state.notes
             or edits("network", section, name, "interface", network.interface_options(target))
             or not is_set_up(state.live, target, state.public_key)
-            or (changing and carries_itself(target))
+            or (due and carries_itself(target))
         ):
             return Step(["ifup", name])
         return None
@@ -250,6 +274,7 @@ class OpenWrtBackend:
 
     def _check(self, target: Tunnel) -> None:
         state = self._read
+        check_elsewhere(target, state.live, state.routes, state.networks)
         check_routes(target, state.live, state.routes, state.client)
         hosts = [peer.endpoint.host for peer in target.peers if peer.endpoint]
         if hosts and carries_itself(target) and self._option("nohostroute") == "1":
@@ -281,6 +306,11 @@ def _check_router(parts: Mapping[str, str]) -> None:
             "wireguard-tools` (from OpenWrt 25.12 on: `apk update && apk add wireguard-tools`), then run "
             "`service network restart`"
         )
+    if parts["handlers"] and "wireguard" not in json.loads(parts["handlers"]):
+        raise DeviceError(
+            "netifd of this router does not know WireGuard yet: it looks for its protocols at its start only. Run "
+            "`service network restart` there once after wireguard-tools were installed, or reboot the router"
+        )
     shell.refuse_pending(parts, shell.PACKAGES)
 
 
@@ -290,9 +320,11 @@ def _state_of(parts: Mapping[str, str], name: str) -> State:
         closed=parts["mode"] == "------",
         network=parse(parts["network"], "network"),
         firewall=parse(parts["firewall"], "firewall") if parts["firewall"] else None,
+        loaded=bool(parts["loaded"]),
         public_key=parts["key"] or None,
         live=parse_live(parts),
         routes=parse_routes(parts["routes"]),
+        networks=parse_networks(parts["networks"], name),
         watch=parse_watch(parts["watch"]),
         notes=parts["notes"].splitlines(),
         client=client_of(parts),

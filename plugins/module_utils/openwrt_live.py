@@ -14,7 +14,7 @@ import ipaddress
 import json
 import re
 import shlex
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import (
     Sections,
@@ -124,6 +124,18 @@ def parse_routes(text: str, device: str = "") -> list[Route]:
     return routes
 
 
+def parse_networks(text: str, name: str) -> dict[str, str]:
+    """The networks of all addresses in the output of `ip addr show`, with their devices; not those of `name`."""
+    networks, device = {}, ""
+    for line in text.splitlines():
+        header = re.match(r"\d+: ([^:@]+)", line)
+        device = header.group(1) if header else device
+        address = re.match(r"\s+inet6? (\S+).* scope (?!link)", line)
+        if address and device != name:
+            networks[str(ipaddress.ip_interface(address.group(1)).network)] = device
+    return networks
+
+
 def client_of(parts: Mapping[str, str]) -> str | None:
     """The address from which this run is connected."""
     words = parts["client"].split()
@@ -169,10 +181,9 @@ def live_changes(
     """
     name = target.name
     sections = {peer.public_key: peer for peer in map(peer_of, peer_sections(before, name)) if peer}
-    noted = {note.partition(" ")[2] for note in notes if note.startswith("peer ")}
-    changed, dialled = _changed_peers(sections, target, live, noted)
+    changed, dialled = _changed_peers(sections, target, live, noted(notes, "peer"))
     there = {peer.public_key for peer in target.peers}
-    gone = [key for key in live.peers if key not in there and (key in sections or key in noted)]
+    gone = [key for key in live.peers if key not in there]
     steps = []
     if changed:
         text = "\n".join(peer_text(peer, peer.public_key in dialled) for peer in changed)
@@ -184,14 +195,20 @@ def live_changes(
         steps.append(Step(["wg", "set", name, *words], about))
     leaving = _leaving_routes(before, after, target, live, notes)
     coming = [prefix for prefix in target.routes or () if prefix not in live.routes]
-    steps += [_route("add", prefix, name, tables) for prefix in coming]
+    # As netifd does, which may have been quicker.
+    steps += [_route("replace", prefix, name, tables) for prefix in coming]
     steps += [_route("del", prefix, name, tables) for prefix in leaving]
     touched = sorted({*gone, *dialled, *(str(peer.public_key) for peer in changed)})
     return Changes(steps, [f"peer {key}" for key in touched] + [f"route {prefix}" for prefix in leaving])
 
 
+def noted(notes: Iterable[str], kind: str) -> set[str]:
+    """The keys (kind `peer`) or prefixes (`route`) that a run which was cut short may have left behind."""
+    return {note.partition(" ")[2] for note in notes if note.startswith(f"{kind} ")}
+
+
 def _changed_peers(
-    sections: Mapping[str | None, Peer], target: Tunnel, live: Live, noted: set[str]
+    sections: Mapping[str | None, Peer], target: Tunnel, live: Live, unfinished: set[str]
 ) -> tuple[list[Peer], set[str]]:
     """Peers of ours that are not live as they shall be, and the keys of those whose endpoint must be set.
 
@@ -207,7 +224,7 @@ def _changed_peers(
         dial = peer.endpoint and (
             there is None
             or there.endpoint is None
-            or key in noted
+            or key in unfinished
             or (configured is not None and configured.endpoint != peer.endpoint)
         )
         if dial:
@@ -222,10 +239,8 @@ def _leaving_routes(
     before: Sections, after: Iterable[str], target: Tunnel, live: Live, notes: Sequence[str]
 ) -> list[str]:
     """Live routes of ours that nobody wants any more: of the old configuration, of netifd, or noted. Others stay."""
-    noted = {note.partition(" ")[2] for note in notes if note.startswith("route ")}
-    ours = installed_routes(before, target.name) | set(live.told) | noted
-    networks = {str(ipaddress.ip_interface(address).network) for address in target.addresses}
-    stay = set(after) | set(target.routes or ()) | networks
+    ours = installed_routes(before, target.name) | set(live.told) | noted(notes, "route")
+    stay = set(after) | set(target.routes or ()) | set(target.networks)
     return [prefix for prefix in live.routes if prefix in ours - stay]
 
 
@@ -244,28 +259,57 @@ def best_way(routes: Iterable[Route], host: str) -> Route | None:
 # Refusing
 
 
-def check_routes(target: Tunnel, live: Live, routes: Iterable[Route], client: str | None) -> None:
+def check_routes(target: Tunnel, live: Live, routes: Sequence[Route], client: str | None) -> None:
     """No new route may take the router's own network into the tunnel, or this run's own connection (TunnelError)."""
     others = [route for route in routes if route.device != target.name]
-    for prefix in target.routes or ():
-        if prefix in live.routes:
-            continue
+    for argument, prefix in _coming(target, live):
         near = next((way for way in others if way.prefix == prefix and not way.gateway), None)
-        if near:
-            raise TunnelError(
-                "routes",
-                f"{prefix} is on {near.device} of this router already, which would lose it",
-                "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
-            )
+        if near and not prefix.endswith("/0"):
+            raise _on_device(argument, prefix, near.device)
         if client and covers(prefix, client):
             _check_way_home(prefix, target.name, best_way(routes, client), client)
+
+
+def check_elsewhere(target: Tunnel, live: Live, routes: Sequence[Route], networks: Mapping[str, str]) -> None:
+    """Nor may it take hosts of another device's network, or what goes by another router until now (TunnelError).
+
+    `networks`: as of parse_networks. A wider prefix takes none of them: their own routes are longer.
+    """
+    for argument, prefix in _coming(target, live):
+        for network, device in networks.items():
+            if covers(network, prefix):
+                raise _on_device(argument, prefix, device, network)
+        # A default route is meant to change, and netifd sees to the packets of the tunnel itself.
+        same = [way for way in routes if way.prefix == prefix and way.gateway and way.device != target.name]
+        if same and not prefix.endswith("/0"):
+            raise TunnelError(
+                argument,
+                f"{prefix} goes by another router on {same[0].device} already",
+                f"remove that route (`ip route del {prefix}`, and its section `route` in /etc/config/network), or "
+                "leave the prefix out of allowed_ips",
+            )
+
+
+def _coming(target: Tunnel, live: Live) -> Iterator[tuple[str, str]]:
+    """Prefixes that will lead into the tunnel and do not yet, each with the argument that it is of."""
+    several = [("routes", prefix) for prefix in target.routes or ()]
+    several += [("addresses", network) for network in target.networks if not network.startswith("fe80:")]
+    return ((argument, prefix) for argument, prefix in several if prefix not in live.routes)
+
+
+def _on_device(argument: str, prefix: str, device: str, network: str | None = None) -> TunnelError:
+    within = "" if network in (None, prefix) else f", in {network}"
+    return TunnelError(
+        argument,
+        f"{prefix} is on {device} of this router already{within}, which would lose it",
+        "one of two networks with the same addresses has to be renumbered, or left out of allowed_ips",
+    )
 
 
 def _check_way_home(prefix: str, name: str, present: Route | None, client: str) -> None:
     if present is None or present.device == name:
         return
-    length = prefix_order(prefix)[2]
-    if (prefix_order(present.prefix)[2], not present.gateway) < (length, True):
+    if prefix_order(present.prefix)[2] <= prefix_order(prefix)[2]:
         raise TunnelError(
             "routes",
             f"{prefix} holds {client}, from which this run is connected: it would cut itself off",

@@ -119,8 +119,7 @@ def tunnel_of(sections: Sections, name: str, goal: Iterable[str], public_key: st
         addresses=addresses(interface),
         listen_port=_number(interface.get("listen_port")),
         mtu=_number(interface.get("mtu")),
-        # In merge's order, so that the diff shows differences alone.
-        peers=tuple(sorted(peers.values(), key=lambda peer: (not peer.ours, peer.name))),
+        peers=tuple(peers.values()),
         routes=sorted_prefixes({*own, *foreign.intersection(goal)}),
         public_key=public_key,
     )

@@ -137,6 +137,12 @@ part key
 key=$(option private_key)
 case $key in '' | generate) ;; *) echo "$key" | wg pubkey 2>/dev/null || echo bad ;; esac
 key=
+part handlers
+ubus -S call network get_proto_handlers 2>/dev/null
+part networks
+ip addr show
+part loaded
+{ nft -t list ruleset || iptables -S; } 2>/dev/null | grep -qE "\\"$n\\"|-[io] $n( |\\$)" && echo loaded
 """
 
 LIVE = """

@@ -8,7 +8,6 @@ Pure: what was read in, TunnelError out.
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Iterable
 
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import Firewall, number
@@ -41,7 +40,7 @@ def check_way_in(firewall: Firewall, bare: Tunnel | None, goal: Tunnel | None, c
     precious = {peer.endpoint.host: f"the endpoint of {peer.name}" for peer in goal.peers if peer.endpoint}
     if client and not through:
         precious[client] = "the address from which Ansible is connected"
-    into = [*(goal.routes or ()), *_networks(goal)]
+    into = [*(goal.routes or ()), *goal.networks]
     present = _routes(firewall)
     for host, what in precious.items():
         taking = [prefix for prefix in into if _holds(prefix, host) and prefix not in present]
@@ -54,14 +53,10 @@ def check_way_in(firewall: Firewall, bare: Tunnel | None, goal: Tunnel | None, c
 
 def _carries(firewall: Firewall, tunnel: Tunnel, host: str, routes: Iterable[str]) -> bool:
     """Whether packets to a host go into the tunnel, and a peer takes them."""
-    into = any(_holds(prefix, host) for prefix in (*_networks(tunnel), *routes))
+    into = any(_holds(prefix, host) for prefix in (*tunnel.networks, *routes))
     nearer = any(_holds(prefix, host) for prefix in firewall.networks())
     taken = any(_holds(prefix, host) for peer in tunnel.peers for prefix in peer.allowed_ips)
     return into and taken and not nearer
-
-
-def _networks(tunnel: Tunnel) -> list[str]:
-    return [str(ipaddress.ip_interface(address).network) for address in tunnel.addresses]
 
 
 def _routes(firewall: Firewall) -> set[str]:

@@ -85,10 +85,13 @@ def _way(network: Network, one: str, other: str) -> list[str]:
 def _cause(network: Network, results: Results, one: str, other: str) -> str:
     """The first link that does not hold on the way, and what to look at."""
     way = _way(network, one, other)
-    for here, there in zip(way, way[1:]):
-        seen = results[here].get(other, {})
-        age = seen.get("handshake_age")
-        if not seen.get("carried"):
+    links = list(zip(way, way[1:]))
+    # A router of which the user may not ping knows nothing.
+    known = [(here, there) for here, there in links if other in results[here]]
+    for here, there in known:
+        seen = results[here][other]
+        age = seen["handshake_age"]
+        if not seen["carried"]:
             return (
                 f"on {here} no peer's allowed IPs hold {other}'s address. Look at: `wg show` there; run the whole "
                 "playbook once more, without --limit"
@@ -97,11 +100,13 @@ def _cause(network: Network, results: Results, one: str, other: str) -> str:
             since = "has never had a handshake" if age is None else f"had its last handshake {age} s ago"
             return f"the link {here} - {there} {since}. Look at: {_dialling(network.nodes[here], network.nodes[there])}"
     result = results[one][other]
-    links = " and ".join(f"{here} - {there}" for here, there in zip(way, way[1:]))
+    shown = " and ".join(f"{here} - {there}" for here, there in known)
+    rest = [link for link in links if link not in known]
+    unknown = (f", not known of {here} - {there}, as {here} could not send: `wg show` there" for here, there in rest)
     return (
         f"{result['address']} does not answer ({result['problem']}) from {result['source'] or one}, though there are "
-        f"handshakes on {links}. Look at: is it up, and does its own firewall let other networks ping it "
-        f"(site_to_site_probe of {other} names another address)? `networks` and `forward_to` of {other}"
+        f"handshakes on {shown}{''.join(unknown)}. Look at: is it up, and does its own firewall let other networks "
+        f"ping it (site_to_site_probe of {other} names another address)? `networks` and `forward_to` of {other}"
     )
 
 

@@ -8,6 +8,7 @@ Pure: no I/O, no Ansible, no device. Everything inside a `Tunnel` is in the norm
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field, replace
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
@@ -78,6 +79,11 @@ class Tunnel:
     masquerade: tuple[str, ...] = ()
     open_port: bool = False
     public_key: str | None = field(default=None, compare=False)
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Those that its addresses are in."""
+        return tuple(str(ipaddress.ip_interface(address).network) for address in self.addresses)
 
 
 class Change(NamedTuple):

@@ -24,16 +24,8 @@ options:
     type: str
     choices: [table, json]
     default: table
-attributes:
-  action:
-    description: The part that runs on the controller.
-    support: full
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment:
+  - homelab.fabric.reading
 seealso:
   - module: homelab.fabric.wireguard_client
 author:

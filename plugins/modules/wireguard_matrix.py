@@ -30,16 +30,8 @@ options:
     type: list
     elements: str
     required: true
-attributes:
-  action:
-    description: All of it runs on the controller.
-    support: full
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment:
+  - homelab.fabric.reading
 seealso:
   - module: homelab.fabric.wireguard_ping
 author:

@@ -88,16 +88,8 @@ options:
         description: Seconds to wait for the router.
         type: int
         default: 10
-attributes:
-  action:
-    description: All of it runs on the controller.
-    support: full
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: Changes nothing.
-    support: none
+extends_documentation_fragment:
+  - homelab.fabric.reading
 seealso:
   - module: homelab.fabric.wireguard_matrix
 author:

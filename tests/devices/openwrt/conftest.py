@@ -37,6 +37,15 @@ class Owner:
         self.answers.append(done.stdout + done.stderr)
         return Answer(done.returncode, done.stdout, done.stderr)
 
+    def configuration(self) -> dict[str, str]:
+        """The files that the module of OpenWrt writes."""
+        return {name: (self.router.root / "etc/config" / name).read_text() for name in ("network", "firewall")}
+
+    def uci(self, *lines: str, commit: bool = True) -> None:
+        """What another person types."""
+        script = "\n".join(f"uci {line}" for line in (*lines, *(["commit"] if commit else [])))
+        assert self.router.sh(script).replace("cfg", "").strip(" \n0123456789abcdef") == ""
+
     def run(self, check: bool = False, **given: Any) -> Result:
         """The module's result; arguments that are None are left out."""
         arguments = {"name": self.name, **given}

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
     Route,
     best_way,
     carries_itself,
+    check_elsewhere,
+    check_routes,
+    parse_live,
+    parse_networks,
     parse_routes,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import prefixes
@@ -20,7 +27,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import 
     staged,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import Endpoint
+from ansible_collections.homelab.fabric.plugins.module_utils.values import Endpoint, TunnelError
 
 
 @pytest.mark.parametrize(
@@ -129,3 +136,60 @@ def test_whether_a_tunnel_would_carry_itself(host: str | None, routes: tuple[str
     endpoint = Endpoint(host, 51820) if host else None
     tunnel = Tunnel("wg0", peers=(Peer("hub", endpoint=endpoint),), routes=routes)
     assert carries_itself(tunnel) is answer
+
+
+ELSEWHERE = (
+    "4\ndefault via 198.51.100.1 dev eth0\n192.168.0.0/24 dev br-lan scope link\n"
+    "10.0.20.0/24 via 192.168.0.2 dev br-lan\n10.99.0.0/16 dev wg1 scope link\n6\nfd00::/64 dev br-lan\n"
+)
+DEVICES = """1: lo: <LOOPBACK,UP> mtu 65536
+    inet 127.0.0.1/8 scope host lo
+4: eth0@if3: <UP> mtu 1500
+    inet 198.51.100.50/24 brd 198.51.100.255 scope global eth0
+5: br-lan: <UP> mtu 1500
+    inet 192.168.0.1/24 brd 192.168.0.255 scope global br-lan
+    inet6 fd00::1/64 scope global
+    inet6 fe80::1/64 scope link
+6: pppoe-wan: <UP> mtu 1492
+    inet 100.64.0.5 peer 100.64.0.1/32 scope global pppoe-wan
+7: wg0: <UP> mtu 1420
+    inet 10.3.2.5/24 scope global wg0
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"routes": ("192.168.0.0/24",)}, "routes: 192.168.0.0/24 is on br-lan of this router already, which"),
+        (
+            {"routes": ("192.168.0.0/26",)},
+            "routes: 192.168.0.0/26 is on br-lan of this router already, in 192.168.0.0/24",
+        ),
+        ({"addresses": ("192.168.0.129/25",)}, "addresses: 192.168.0.128/25 is on br-lan of this router already"),
+        ({"routes": ("fd00::8:0:0/80",)}, "routes: fd00::8:0:0/80 is on br-lan of this router already"),
+        ({"routes": ("10.0.20.0/24",)}, "routes: 10.0.20.0/24 goes by another router on br-lan already"),
+        ({"routes": ("192.168.0.0/16", "10.0.0.0/8", "0.0.0.0/0", "10.0.10.0/24", "10.99.1.0/24")}, ""),
+        ({"addresses": ("10.3.2.5/24", "fe80::5/64")}, ""),
+    ],
+)
+def test_what_goes_elsewhere_is_not_taken_into_the_tunnel(given: dict[str, Any], told: str) -> None:
+    networks = parse_networks(DEVICES, "wg0")
+    assert set(networks.values()) == {"lo", "eth0", "br-lan", "pppoe-wan"}
+    parts = dict.fromkeys(("status", "wg", "link", "own"), "")
+    with pytest.raises(TunnelError, match=f"^{told}") if told else nullcontext():
+        check_elsewhere(Tunnel("wg0", **given), parse_live(parts), parse_routes(ELSEWHERE), networks)
+
+
+@pytest.mark.parametrize(
+    ("routes", "given", "told"),
+    [
+        ("default dev pppoe-wan", {"routes": ("0.0.0.0/0",)}, ""),
+        ("192.168.0.0/24 dev br-lan", {"addresses": ("192.168.0.129/25",)}, "192.168.0.128/25 holds 192.168.0.200"),
+        ("default dev pppoe-wan", {"routes": ("192.168.0.0/16",)}, "192.168.0.0/16 holds 192.168.0.200"),
+    ],
+)
+def test_the_way_home_stays(routes: str, given: dict[str, Any], told: str) -> None:
+    client = "192.168.0.200" if told else None
+    live = parse_live(dict.fromkeys(("status", "wg", "link", "own"), ""))
+    with pytest.raises(TunnelError, match=f"^routes: {told}") if told else nullcontext():
+        check_routes(Tunnel("wg0", **given), live, parse_routes(f"4\n{routes}\n"), client)

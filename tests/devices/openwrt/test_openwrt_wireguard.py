@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
-from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError
 from openwrt_double.router import Router
 
 Owner = Any  # of conftest.py: the fixture `owner`
@@ -16,16 +14,6 @@ Result = dict[str, Any]
 Key = Callable[[int], str]
 every_release = pytest.mark.parametrize("router", ["21.02", "23.05", "25.12"], indirect=True)
 both_handlers = pytest.mark.parametrize("router", ["23.05", "25.12"], indirect=True)
-
-
-def configuration(router: Router) -> dict[str, str]:
-    return {name: (router.root / "etc/config" / name).read_text() for name in ("network", "firewall")}
-
-
-def uci(router: Router, *lines: str, commit: bool = True) -> None:
-    """What another person types."""
-    script = "\n".join(f"uci {line}" for line in (*lines, *(["commit"] if commit else [])))
-    assert router.sh(script).replace("cfg", "").strip(" \n0123456789abcdef") == ""
 
 
 def index(router: Router) -> str:
@@ -40,10 +28,10 @@ def allowed(router: Router) -> dict[str, str]:
 @every_release
 def test_a_blank_router_is_brought_to_the_state_and_then_left_alone(owner: Owner, spoke: Result, key: Key) -> None:
     router = owner.router
-    blank = configuration(router), router.sh("find /tmp /etc | sort")
+    blank = owner.configuration(), router.sh("find /tmp /etc | sort")
     foreseen = owner.run(check=True, **spoke)
     assert (foreseen["changed"], foreseen["public_key"], len(owner.scripts)) == (True, "(known after apply)", 1)
-    assert (configuration(router), router.sh("find /tmp /etc | sort")) == blank
+    assert (owner.configuration(), router.sh("find /tmp /etc | sort")) == blank
     done = owner.run(**spoke)
     assert (done["commands"], len(owner.scripts)) == (foreseen["commands"], 3)
     assert done["public_key"] == router.sh("uci get network.wg0.private_key | wg pubkey").strip()
@@ -52,11 +40,11 @@ def test_a_blank_router_is_brought_to_the_state_and_then_left_alone(owner: Owner
     assert "10.0.10.0/24 dev wg0" in router.sh("ip route")
     loaded = router.sh("nft list ruleset")
     assert 'iifname "wg0" jump forward_wg0' in loaded
-    written = configuration(router), router.sh("find /tmp /etc | sort")
+    written = owner.configuration(), router.sh("find /tmp /etc | sort")
     again = owner.run(**spoke)
     assert (again["changed"], again["commands"], len(owner.scripts)) == (False, [], 4)
     assert again["diff"]["before"] == again["diff"]["after"]
-    assert (configuration(router), router.sh("find /tmp /etc | sort")) == written
+    assert (owner.configuration(), router.sh("find /tmp /etc | sort")) == written
     assert [(peer["name"], peer["endpoint"]) for peer in again["peers"]] == [
         ("phone", None),
         ("sofia", "198.51.100.7:51821"),
@@ -74,8 +62,8 @@ def test_peers_change_live_without_a_new_interface(owner: Owner, spoke: Result, 
     edited = owner.run(**{**spoke, "peers": [hub, {**phone, "preshared_key": ""}, third]})
     assert [command for command in edited["commands"] if not command.startswith("uci ")] == [
         "wg addconf wg0 /dev/stdin  # london, phone, sofia",
-        "ip -4 route add 10.0.20.0/24 dev wg0",
-        "ip -4 route add 192.168.8.0/24 dev wg0",
+        "ip -4 route replace 10.0.20.0/24 dev wg0",
+        "ip -4 route replace 192.168.8.0/24 dev wg0",
         "ip -4 route del 10.0.10.0/24 dev wg0",
         "ip -6 route del fd00:10::/64 dev wg0",
     ]
@@ -118,12 +106,12 @@ def test_what_is_the_interfaces_own_is_set_up_again(owner: Owner, spoke: Result,
 
 def test_absent_leaves_the_configuration_as_it_was(owner: Owner, spoke: Result) -> None:
     router = owner.router
-    uci(router, "set network.lan.mtu=1500", "set firewall.mine=rule", "set firewall.mine.src=lan")
-    blank = configuration(router)
+    owner.uci("set network.lan.mtu=1500", "set firewall.mine=rule", "set firewall.mine.src=lan")
+    blank = owner.configuration()
     owner.run(**spoke)
     gone = owner.run(state="absent")
     assert gone["commands"][-2:] == ["ubus call network reload", "/etc/init.d/firewall reload"]
-    assert (configuration(router), router.sh("ls /sys/class/net | grep wg")) == (blank, "status 1\n")
+    assert (owner.configuration(), router.sh("ls /sys/class/net | grep wg")) == (blank, "status 1\n")
     assert "wg0" not in router.sh("nft list ruleset")
     assert not owner.run(state="absent")["changed"]
 
@@ -132,8 +120,7 @@ def test_what_others_made_is_theirs(owner: Owner, spoke: Result, key: Key) -> No
     router = owner.router
     owner.run(**spoke)
     peer = "network.@wireguard_wg0[-1]"
-    uci(
-        router,
+    owner.uci(
         "add network wireguard_wg0",
         f"set {peer}.public_key={key(50)}",
         f"add_list {peer}.allowed_ips=10.3.2.50/32",
@@ -148,9 +135,9 @@ def test_what_others_made_is_theirs(owner: Owner, spoke: Result, key: Key) -> No
     )
     router.sh("ifup wg0")
     router.wait("ifstatus wg0", '"up": true')
-    before = configuration(router)
+    before = owner.configuration()
     same = owner.run(**spoke)
-    assert (same["changed"], configuration(router)) == (False, before)
+    assert (same["changed"], owner.configuration()) == (False, before)
     assert key(50) in {entry["public_key"] for entry in same["peers"]}
     purged = owner.run(**spoke, purge=True)
     assert [line for line in purged["commands"] if "delete" in line and "network" in line] == [
@@ -161,14 +148,25 @@ def test_what_others_made_is_theirs(owner: Owner, spoke: Result, key: Key) -> No
     assert "network.wg1=interface" in router.sh("uci show network.wg1")
 
 
+def test_a_peer_that_only_runs_stays_until_a_purge(owner: Owner, spoke: Result, key: Key) -> None:
+    owner.run(**spoke)
+    owner.router.sh(f"wg set wg0 peer {key(60)} allowed-ips 10.3.2.60/32")
+    same = owner.run(**spoke)
+    assert (same["changed"], allowed(owner.router)[key(60)]) == (False, "10.3.2.60/32")
+    assert key(60) in {peer["public_key"] for peer in same["peers"]}
+    purged = owner.run(**spoke, purge=True)
+    assert purged["commands"] == [f"wg set wg0 peer {key(60)} remove  # {key(60)}"]
+    assert set(allowed(owner.router)) == {key(1), key(2)}
+    assert not owner.run(**spoke, purge=True)["changed"]
+
+
 def test_a_peer_made_by_hand_is_adopted_and_mended(owner: Owner, spoke: Result, key: Key) -> None:
     """Prefixes glued by a comma: wg takes them, and OpenWrt routes something else without a word."""
     router = owner.router
     owner.run(**{**spoke, "peers": []})
     peer = "network.@wireguard_wg0[-1]"
     glued = "10.3.2.1/32,10.0.10.0/24,fd00:10::/64"
-    uci(
-        router,
+    owner.uci(
         "add network wireguard_wg0",
         f"set {peer}.public_key={key(1)}",
         f"add_list {peer}.allowed_ips={glued}",
@@ -199,12 +197,48 @@ def test_keys_that_are_not_known_stay_or_wait(owner: Owner, spoke: Result, key: 
     assert any("(known after apply)" in line for line in coming["commands"])
 
 
+def test_routes_go_to_the_table_of_the_interface(owner: Owner, spoke: Result) -> None:
+    router = owner.router
+    owner.run(**{**spoke, "peers": []})
+    owner.uci("set network.wg0.ip4table=100")
+    router.sh("ifup wg0")
+    router.wait("ifstatus wg0", '"up": true')
+    done = owner.run(**spoke)
+    assert "ip -4 route replace 10.0.10.0/24 dev wg0 table 100" in done["commands"]
+    assert "ip -6 route replace fd00:10::/64 dev wg0" in done["commands"]
+    assert "10.0.10.0/24 dev wg0" in router.sh("ip route show table 100")
+    assert "10.0.10.0/24" not in router.sh("ip route")
+    assert not owner.run(**spoke)["changed"]
+    done = owner.run(**{**spoke, "peers": spoke["peers"][1:]})
+    assert "ip -4 route del 10.0.10.0/24 dev wg0 table 100" in done["commands"]
+    assert "10.0.10.0/24" not in router.sh("ip route show table 100")
+
+
+def test_hidden_prefixes_and_routes_that_no_peer_brings(owner: Owner, spoke: Result) -> None:
+    router = owner.router
+    more = {"masquerade": ["192.168.0.0/24"], "routes": ["10.0.10.0/24", "10.99.0.0/16", "fd00:99::/64"]}
+    done = owner.run(**{**spoke, **more})
+    assert "uci set network.fabric_route1_wg0=route" in done["commands"]
+    hidden = "ip saddr 192.168.0.0/24 ip daddr != 192.168.0.0/24 masquerade"
+    assert hidden in router.sh("nft list chain inet fw4 srcnat")
+    assert not owner.run(**{**spoke, **more})["changed"]
+    for _setup in ("live", "netifd's"):
+        ways = router.sh("ip route; ip -6 route")
+        assert all(f"{prefix} dev wg0" in ways for prefix in more["routes"])
+        router.sh("ifup wg0")
+        router.wait("ifstatus wg0", '"up": true')
+    owner.run(**spoke)
+    assert hidden not in router.sh("nft list chain inet fw4 srcnat")
+    assert "99" not in router.sh("ip route; ip -6 route; uci show network | grep fabric_route")
+    assert not owner.run(**spoke)["changed"]
+
+
 def test_what_went_astray_is_mended(owner: Owner, spoke: Result, key: Key) -> None:
     router = owner.router
     owner.run(**spoke)
     for damage, told in (
         (f"wg set wg0 peer {key(1)} remove", "wg addconf wg0 /dev/stdin  # sofia"),
-        ("ip route del 10.0.10.0/24 dev wg0", "ip -4 route add 10.0.10.0/24 dev wg0"),
+        ("ip route del 10.0.10.0/24 dev wg0", "ip -4 route replace 10.0.10.0/24 dev wg0"),
         ("ifdown wg0", "ifup wg0"),
         ("ip addr del 10.3.2.5/24 dev wg0", "ifup wg0"),
         ("chmod 644 /etc/config/network", "chmod 600 /etc/config/network"),
@@ -221,7 +255,20 @@ def test_the_tunnel_comes_back_after_a_reboot(owner: Owner, spoke: Result, key: 
     owner.router.reboot()
     owner.router.wait("ifstatus wg0", '"up": true')
     assert set(allowed(owner.router)) == {key(1), key(2)}
+    owner.run(**spoke)  # for the firewall may have been loaded before the interface was up
+    assert 'iifname "wg0" jump forward_wg0' in owner.router.sh("nft list ruleset")
     assert not owner.run(**spoke)["changed"]
+
+
+def test_a_firewall_that_runs_without_the_tunnels_zone_is_loaded_again(owner: Owner, spoke: Result) -> None:
+    owner.run(**spoke)
+    for damage in ("nft flush ruleset", "ifdown wg0; /etc/init.d/firewall reload 2>/dev/null; ifup wg0"):
+        owner.router.sh(damage)
+        owner.router.wait("ifstatus wg0", '"up": true')
+        assert owner.run(check=True, **spoke)["commands"] == ["/etc/init.d/firewall reload"], damage
+        owner.run(**spoke)
+        assert 'iifname "wg0" jump forward_wg0' in owner.router.sh("nft list ruleset")
+        assert not owner.run(**spoke)["changed"]
 
 
 WATCH = "* * * * * /usr/bin/wireguard_watchdog # homelab.fabric\n"
@@ -261,106 +308,6 @@ def test_what_works_today_and_not_for_long_is_told_of(owner: Owner, spoke: Resul
         strict=True,
     ):
         assert told in warning
-
-
-# Refused
-
-
-def test_changes_that_nobody_committed_are_not_taken_along(owner: Owner, spoke: Result) -> None:
-    uci(owner.router, "set network.wan.password=geheim", commit=False)
-    before = configuration(owner.router)
-    with pytest.raises(DeviceError, match=r"changes that nobody committed \(network.wan.password\)"):
-        owner.run(**spoke)
-    assert (configuration(owner.router), "geheim" in str(owner.answers)) == (before, False)
-
-
-def test_one_bad_peer_is_found_before_it_is_committed(owner: Owner, spoke: Result) -> None:
-    owner.run(**spoke)
-    owner.router.sh(
-        "echo nameserver 127.0.0.1 >/tmp/resolv.conf.d/resolv.conf.auto"
-    )  # which says at once that it is not
-    before = configuration(owner.router), index(owner.router)
-    hub, phone = spoke["peers"]
-    for peers in ([{**hub, "endpoint": "nowhere.invalid:51821"}, phone], [{**hub, "endpoint": "a.invalid:1"}]):
-        with pytest.raises(DeviceError, match=r"nothing was committed.*it must resolve on the router"):
-            owner.run(**{**spoke, "peers": peers})
-    assert (configuration(owner.router), index(owner.router)) == before
-    assert "fabric_probe" not in owner.router.sh("ls /sys/class/net")
-    assert not owner.run(**spoke)["changed"]
-
-
-def test_a_firewall_that_cannot_be_loaded_is_put_back(owner: Owner, spoke: Result) -> None:
-    router = owner.router
-    before = configuration(router)["firewall"]
-    router.sh("mkdir -p /etc/nftables.d; echo 'chain broken { nonsense; }' >/etc/nftables.d/mine.nft")
-    with pytest.raises(DeviceError, match="`fw4 check` refuses the firewall, so the firewall's configuration was put"):
-        owner.run(**spoke)
-    assert configuration(router)["firewall"] == before
-    router.sh("rm /etc/nftables.d/mine.nft")
-    assert "/etc/init.d/firewall reload" in owner.run(**spoke)["commands"]
-    assert not owner.run(**spoke)["changed"]
-
-
-def test_the_routers_own_network_is_not_routed_away(owner: Owner, spoke: Result) -> None:
-    hub = {**spoke["peers"][0], "allowed_ips": ["192.168.0.0/24"]}
-    with pytest.raises(TunnelError, match=r"routes: 192.168.0.0/24 is on br-lan of this router already"):
-        owner.run(**{**spoke, "peers": [hub], "forward_to": []})
-
-
-def test_this_runs_own_connection_is_not_routed_away(owner: Owner, spoke: Result, key: Key) -> None:
-    hub = {**spoke["peers"][0], "allowed_ips": ["203.0.113.0/24"]}
-    execute = owner.execute
-    owner.execute = lambda script: execute("export SSH_CONNECTION='203.0.113.9 4242 198.51.100.50 22'\n" + script)
-    with pytest.raises(TunnelError, match=r"203.0.113.0/24 holds 203.0.113.9, from which this run is connected"):
-        owner.run(**{**spoke, "peers": [hub]})
-
-
-@pytest.mark.parametrize(
-    ("prepare", "given", "told"),
-    [
-        ("rm /usr/bin/wg", {}, "`wg` is not on this router. Install what is missing with"),
-        ("rm /sbin/uci", {}, "this host is no OpenWrt"),
-        ("", {"name": "lan"}, "name: network.lan is a section static: choose another name"),
-        ("", {"name": "wg-home"}, "use up to 15 letters, digits and '_'"),
-        ("", {"forward_to": ["dmz"]}, r"forward_to: this router has no interface or firewall zone dmz: name one of"),
-        ("", {"listen_port": None}, "open_port: the port is not known"),
-        ("", {"masquerade": ["fd00::/64"]}, "masquerade: fd00::/64 is an IPv6 prefix"),
-        ("rm /etc/config/firewall", {"masquerade": ["10.0.0.0/8"]}, "masquerade: this router has no firewall"),
-        (
-            "uci set network.wg0=interface; uci set network.wg0.private_key=geheim; uci commit",
-            {},
-            "network.wg0.private_key is no WireGuard key",
-        ),
-        ("ip link add wg0 type wireguard", {}, "wg0 exists, but is not in /etc/config/network"),
-    ],
-)
-def test_one_clear_error(owner: Owner, spoke: Result, prepare: str, given: Result, told: str) -> None:
-    owner.router.sh(prepare)
-    with pytest.raises((TunnelError, DeviceError), match=told):
-        owner.run(**{**spoke, **given})
-    assert "geheim" not in str(owner.answers)
-
-
-def test_two_runs_at_once_do_not_mix(owner: Owner, spoke: Result) -> None:
-    router, execute = owner.router, owner.execute
-    owner.run(**spoke)
-    router.sh("mkdir /var/run/homelab.fabric/lock; echo 1 >/var/run/homelab.fabric/lock/pid")
-    with pytest.raises(DeviceError, match="Another run is at work"):
-        owner.run(**{**spoke, "peers": []})
-    # The lock of one that was killed is nobody's.
-    router.sh("echo 99999 >/var/run/homelab.fabric/lock/pid")
-    assert owner.run(**{**spoke, "peers": []})["changed"]
-
-    def late(script: str) -> Any:
-        if "stage commit" in script:
-            uci(router, "set network.lan.mtu=1492")
-        return execute(script)
-
-    owner.execute = late
-    with pytest.raises(DeviceError, match="Somebody changed /etc/config/network"):
-        owner.run(**spoke)
-    owner.execute = execute
-    assert owner.run(**spoke)["changed"]
 
 
 # Secrets

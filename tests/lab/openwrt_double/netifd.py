@@ -320,6 +320,8 @@ class Netifd:
             elif method == "restart":
                 self.stop()
                 self.start()
+            elif method == "get_proto_handlers":
+                return 0, {name: {"no_device": name in self.handlers} for name in sorted({"static", *self.handlers})}
             else:
                 return 3, None
             return 0, None

@@ -67,6 +67,14 @@ def test_a_prefix_that_no_peer_carries() -> None:
     assert "on sofia no peer's allowed IPs hold valchedrym's address" in " ".join(verdict.problems)
 
 
+def test_a_hub_that_could_not_send_is_not_blamed() -> None:
+    lost = {"london": {"valchedrym": LOST}, "valchedrym": {"london": {**LOST, "handshake_age": None}}}
+    first, second = judge(sites(), {**results(**lost), "sofia": {}}).problems
+    assert "(no answer) from london, though there are handshakes on london - sofia" in first
+    assert "not known of sofia - valchedrym, as sofia could not send: `wg show` there" in first
+    assert "the link valchedrym - sofia has never had a handshake" in second
+
+
 @pytest.mark.parametrize("off", ["valchedrym", "sofia"])
 def test_what_needs_a_site_that_is_off_is_no_failure(off: str) -> None:
     seen = results(**{one: dict.fromkeys(NODES, LOST) for one in NODES})
