@@ -51,6 +51,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import Tunne
 PHP = "/usr/local/bin/php"
 _SEARCH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 PATIENCE = 2  # seconds that the daemon, once started, may take until it writes the configuration
+LOCKED = 5  # seconds to wait for another run to end
 _OLDEST = 23.0  # of the configuration: pfSense CE 2.7.1
 
 Run = Callable[..., "tuple[int, str, str]"]
@@ -154,6 +155,8 @@ class PfSenseBackend:
             )
         if said.get("failed") == "no package":
             raise DeviceError("this firewall has no WireGuard. Install it: System > Package Manager > WireGuard")
+        if said.get("failed") == "locked":
+            raise DeviceError("Another run is at work on this firewall. Run the playbook again when it is done")
         return said
 
     def _bare(self, firewall: Firewall) -> Tunnel | None:
@@ -260,7 +263,8 @@ class PfSenseBackend:
         """Hand everything over in one PHP process."""
         if not last:
             return
-        request = {"do": "apply", "name": self.firewall.name, "patience": PATIENCE, "phases": self._phases}
+        request = {"do": "apply", "name": self.firewall.name, "phases": self._phases}
+        request.update(patience=PATIENCE, wait=LOCKED)
         said = self._ask(request)
         if said.get("refused"):
             raise DeviceError("pfSense refuses it, and nothing was written: " + " ".join(said["refused"]))

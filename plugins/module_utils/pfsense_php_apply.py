@@ -14,14 +14,37 @@ function hf_mark($name) {
     return ($g['varrun_path'] ?? '/var/run') . "/homelab.fabric.{$name}";
 }
 
+/** Work on a file of ours, for root alone; what pfSense writes, and what it starts, has the umask that it always had. */
+function hf_own($work) {
+    $mask = umask(077);
+    try {
+        return $work();
+    } finally {
+        umask($mask);
+    }
+}
+
+/** Keep other runs out while the result lives; null if one is at work for longer than $seconds. */
+function hf_lock($seconds) {
+    // "e", close on exec: a daemon that pfSense starts would inherit it, and keep it for life.
+    $lock = hf_own(fn() => fopen(hf_mark('lock'), 'ce'));
+    for ($until = microtime(true) + $seconds; !flock($lock, LOCK_EX | LOCK_NB); usleep(100000)) {
+        if (microtime(true) > $until) {
+            return null;
+        }
+    }
+    return $lock;
+}
+
 /**
- * name, patience (seconds), and phases in order, each with: edits, message (for the history), and what to apply:
+ * name, wait and patience (seconds), and phases in order, each with: edits, message (for the history), and what to apply:
  * sync (none, peers, all), interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes), filter.
  */
 function hf_apply($request) {
-    umask(077);
-    $lock = fopen(hf_mark('lock'), 'c');
-    flock($lock, LOCK_EX);
+    $lock = hf_lock($request['wait']);
+    if (!$lock) {
+        return ['failed' => 'locked'];
+    }
     hf_reload();
     $refused = hf_refused($request['phases'][0]['edits']);
     if ($refused) {
@@ -35,7 +58,7 @@ function hf_apply($request) {
     foreach ($request['phases'] as $phase) {
         $gone = array_values(array_unique(array_merge($gone, $phase['gone'])));
     }
-    file_put_contents($mark, json_encode($gone));
+    hf_own(fn() => file_put_contents($mark, json_encode($gone)));
     try {
         foreach ($request['phases'] as $number => $phase) {
             if ($phase['edits']) {

@@ -5,17 +5,20 @@ A connection that is cut is no death: what is begun is finished without it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.fabric.plugins.module_utils import pfsense
 from pfsense_double import PfSense
 
 Answer = dict[str, Any]
@@ -95,6 +98,29 @@ def test_killed_at_every_write(
             assert again["commands"] == [], (place, number, again)
             assert state(firewall) == finished, (place, number)
             shutil.rmtree(firewall.root)
+
+
+def test_the_daemon_does_not_keep_others_out(tmp_path: Path, run: Run, relay: Answer, fixture: Any) -> None:
+    """It is started by a run, and lives on: what it inherited of that run it has for life."""
+    firewall = PfSense(tmp_path / "fw", "2.7.2", fixture("home.xml"), delay=8)
+    firewall.boot()
+    assert run(firewall, settle=False, **relay)["changed"]
+    start = time.monotonic()
+    second = run(firewall, settle=False, **{**relay, "mtu": 1300})
+    assert second.get("changed"), second
+    assert time.monotonic() - start < 6  # its own daemon's and filter's work is still to come
+
+
+def test_two_runs_do_not_meet(run: Run, relay: Answer, firewall: PfSense, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pfsense, "LOCKED", 0.4)
+    blank = firewall.xml
+    with (firewall.root / "var/run/homelab.fabric.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(firewall, **relay)["msg"] == (
+            "Another run is at work on this firewall. Run the playbook again when it is done"
+        )
+    assert firewall.xml == blank
+    assert run(firewall, **relay)["changed"]
 
 
 def test_a_removal_that_fails_is_taken_back(run: Run, relay: Answer, firewall: PfSense) -> None:
