@@ -36,11 +36,14 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import
     remove_tunnel,
     summary,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_refuse import check_free, check_way_in
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_refuse import (
+    check_free,
+    check_unused,
+    check_way_in,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_rules import plan_nat, plan_rules
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import (
     Options,
-    check_unused,
     interface_key,
     plan_interface,
     plan_routing,
@@ -203,11 +206,10 @@ class PfSenseBackend:
 
     def _plan_site(self, target: Tunnel | None) -> Site:
         firewall, options = self.firewall, self._options
-        if target is None:
-            check_unused(firewall)
         port = (target and target.listen_port) or number((firewall.tunnel or {}).get("listenport"))
         interface = plan_interface(firewall, target, options) if target else self._unassign()
         routing = plan_routing(firewall, target, options)
+        check_unused(firewall, routing.gateways, whole=target is None)
         rules = plan_rules(firewall, target, options, port or firewall.free_port())
         nat = plan_nat(firewall, target, options)
         served = frozenset(rules.served | nat.served)
@@ -263,8 +265,8 @@ class PfSenseBackend:
         """Hand everything over in one PHP process."""
         if not last:
             return
-        request = {"do": "apply", "name": self.firewall.name, "phases": self._phases}
-        request.update(patience=PATIENCE, wait=LOCKED)
+        times = {"patience": PATIENCE, "wait": LOCKED}
+        request = {"do": "apply", "name": self.firewall.name, "phases": self._phases, **times}
         said = self._ask(request)
         if said.get("refused"):
             raise DeviceError("pfSense refuses it, and nothing was written: " + " ".join(said["refused"]))

@@ -91,7 +91,7 @@ function hf_read($name) {
         $tunnels[] = $shown;
     }
     $rule_keys = ['tracker', 'type', 'interface', 'ipprotocol', 'protocol', 'source', 'destination', 'descr',
-        'disabled', 'floating', 'statetype'];
+        'disabled', 'floating', 'statetype', 'gateway'];
     return [
         'version' => config_get_path('version', ''),
         'service' => wg_is_service_running(),
@@ -107,8 +107,12 @@ function hf_read($name) {
         'gateways' => hf_list('gateways/gateway_item'),
         'default_gateways' => ['inet' => config_get_path('gateways/defaultgw4', ''),
             'inet6' => config_get_path('gateways/defaultgw6', '')],
+        'gateway_groups' => hf_list('gateways/gateway_group'),
+        'dns_gateways' => array_values(array_filter(config_get_path('system', []),
+            fn($key) => preg_match('/^dns\d+gw$/', $key), ARRAY_FILTER_USE_KEY)),
         'routes' => hf_list('staticroutes/route'),
         'rules' => array_map(fn($rule) => hf_only($rule, $rule_keys), hf_list('filter/rule')),
+        'port_forwards' => hf_list('nat/rule'),
         'nat_mode' => config_get_path('nat/outbound/mode', 'automatic'),
         'nat_rules' => hf_list('nat/outbound/rule'),
         'live' => (object) hf_live(),

@@ -14,7 +14,7 @@ function hf_mark($name) {
     return ($g['varrun_path'] ?? '/var/run') . "/homelab.fabric.{$name}";
 }
 
-/** Work on a file of ours, for root alone; what pfSense writes, and what it starts, has the umask that it always had. */
+/** Work on a file of ours, for root alone; what pfSense writes and starts has the umask that it always had. */
 function hf_own($work) {
     $mask = umask(077);
     try {
@@ -37,8 +37,9 @@ function hf_lock($seconds) {
 }
 
 /**
- * name, wait and patience (seconds), and phases in order, each with: edits, message (for the history), and what to apply:
- * sync (none, peers, all), interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes), filter.
+ * name, wait and patience (seconds), and phases in order, each with: edits, message (for the history), and what to
+ * apply: sync (none, peers, all), interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes),
+ * filter.
  */
 function hf_apply($request) {
     $lock = hf_lock($request['wait']);

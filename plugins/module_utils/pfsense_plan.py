@@ -185,10 +185,14 @@ def _peer_view(item: Item) -> dict[str, Any]:
 
 
 def remove_tunnel(firewall: Firewall) -> list[Edit]:
-    """The peers, whosever they are, and the tunnel."""
+    """The tunnel and its peers. Those of others stay without a tunnel, as pfSense itself does it."""
     edits: list[Edit] = []
     for item in firewall.peers:
-        edits += _peer_change(firewall, item, None)
+        if peer_of(item).ours:
+            edits += _peer_change(firewall, item, None)
+        else:
+            find = {"tun": firewall.name, "publickey": str(item.get("publickey"))}
+            edits += change(PEERS, find, item, {"tun": "unassigned"}, f"peer {peer_of(item).name}")
     find = {"name": firewall.name}
     return edits + change(TUNNELS, find, firewall.tunnel, None, f"tunnel {firewall.name}", check="tunnel")
 

@@ -9,9 +9,9 @@ Pure: what was read in, TunnelError out.
 from __future__ import annotations
 
 import ipaddress
-from typing import Iterable
+from typing import Any, Collection, Iterable, Mapping
 
-from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import Firewall, number
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import Firewall, Item, number
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, covers
 
@@ -25,6 +25,61 @@ def check_free(firewall: Firewall, goal: Tunnel) -> None:
             )
     if number(firewall.name[len("tun_wg") :]) > 32767:
         raise TunnelError("name", f"{firewall.name} is beyond tun_wg32767", "choose a smaller number")
+    if firewall.holder and not firewall.assigned:
+        raise TunnelError(
+            "name",
+            f"interface {firewall.holder} is on {firewall.name} already, and not of our making",
+            "choose another number, or remove it in Interfaces > Assignments",
+        )
+
+
+def check_unused(firewall: Firewall, gateways: Collection[str], whole: bool) -> None:
+    """What leans on what shall go and is not ours stops it: pfSense would leave it dangling.
+
+    `gateways`: names of ours that shall go; `whole`: the interface goes as well, and all that stands on it.
+    """
+    dump, key = firewall.dump, firewall.assigned if whole else None
+    others = [item for item in dump["gateways"] if key and item.get("interface") == key]
+    names = {*gateways, *(str(item.get("name")) for item in others)}
+    users = [f"gateway {name}" for name in sorted(names.difference(gateways))]
+    routes = [item for item in dump["routes"] if item not in firewall.owned(dump["routes"])]
+    users += [f"route {item.get('network')}" for item in routes if item.get("gateway") in names]
+    for what, items, own in (
+        ("rule", dump["rules"], firewall.owned_rules(dump["rules"])),
+        ("port forward", dump["port_forwards"], []),
+        ("outbound NAT rule", dump["nat_rules"], firewall.owned(dump["nat_rules"])),
+    ):
+        leaning = [item for item in items if item.get("gateway") in names or (key and _names(item, key))]
+        users += [f"{what} {item.get('descr') or item.get('tracker')!r}" for item in leaning if item not in own]
+    for group in dump["gateway_groups"]:
+        members = {str(member).partition("|")[0] for member in group.get("item") or ()}
+        users += [f"gateway group {group.get('name')}"] if members & names else []
+    if names.intersection(dump["dns_gateways"]):
+        users.append("a DNS server (System > General Setup)")
+    if names.intersection(dump["default_gateways"].values()):
+        users.append("the default gateway (System > Routing)")
+    if key:
+        groups = [group for group in dump["groups"] if key in str(group.get("members") or "").split()]
+        users += [f"interface group {group.get('ifname')}" for group in groups]
+        bridges = [bridge for bridge in dump["bridges"] if key in str(bridge.get("members") or "").split(",")]
+        users += [f"bridge {bridge.get('bridgeif')}" for bridge in bridges]
+    if users:
+        leaves = ", ".join(filter(None, [key, *sorted(gateways)]))
+        raise TunnelError(
+            "state" if whole else "routes",
+            f"{', '.join(users)} is not of our making and needs {leaves}, which would go",
+            "remove or change it first" + ("" if whole else ", or keep a route through that peer"),
+        )
+
+
+def _names(rule: Item, key: str) -> bool:
+    """Whether a rule stands on an interface, or names its network or address."""
+    named = [rule.get("target"), *(_network(rule.get(side)) for side in ("source", "destination"))]
+    return key in str(rule.get("interface", "")).split(",") or key in named or f"{key}ip" in named
+
+
+def _network(side: Any) -> Any:
+    return side.get("network") if isinstance(side, Mapping) else None
 
 
 def check_way_in(firewall: Firewall, bare: Tunnel | None, goal: Tunnel | None, client: str) -> None:

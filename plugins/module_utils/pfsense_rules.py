@@ -15,7 +15,6 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config impo
     Firewall,
     Item,
     addresses_of,
-    is_tracker,
     tracker,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import Edit, change, setting
@@ -46,7 +45,7 @@ def plan_rules(firewall: Firewall, target: Tunnel | None, options: Options, port
     """Pass rules: the port from outside, and what may come in from the tunnel."""
     rules = [*_open(firewall, target, options, port), *_forward(firewall, target)] if target else []
     everything: list[Item] = firewall.dump["rules"]
-    own = [item for item in firewall.owned(everything) if is_tracker(item.get("tracker"), str(item["descr"]))]
+    own = firewall.owned_rules(everything)
     trackers = [item.get("tracker") for item in everything]
     edits: list[Edit] = []
     unmet: set[tuple[str, str]] = set()

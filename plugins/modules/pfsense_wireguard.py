@@ -80,7 +80,9 @@ notes:
     I(Firewall > Rules) on the tunnel's own tab, I(Firewall > NAT > Outbound), I(Diagnostics > Configuration History).
   - A route that holds the address from which Ansible is connected, or a peer's own endpoint, is refused. So is removing
     the tunnel through which Ansible is connected, or the peer that leads there.
-  - O(state=absent) is refused while a rule, gateway or route that a person made leans on the tunnel's interface.
+  - O(state=absent) is refused while something that a person made leans on the tunnel's interface or gateways, such as a
+    rule, a port forward, a route, a gateway group or a DNS server. So is taking away the last route through a gateway
+    that such a thing uses. Peers that a person made stay, without a tunnel.
   - WireGuard stays enabled, and the default gateway chosen, when the tunnel is removed.
 seealso:
   - module: homelab.fabric.linux_wireguard

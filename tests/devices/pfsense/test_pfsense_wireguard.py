@@ -340,7 +340,10 @@ def test_peers_and_rules_of_others_on_our_tunnel(run: Run, relay: Answer, firewa
     ]
     assert order == ["to lan", "to 10.9.0.0/24", "mine"]
     stuck = run(firewall, state="absent")
-    assert stuck["msg"] == "state: rule 'mine' on opt1 is not of our making: remove it first"
+    assert stuck["msg"] == (
+        "state: rule 'mine' is not of our making and needs opt1, WG_london, WG_vps_relay, WG_vps_relay_6, "
+        "which would go: remove or change it first"
+    )
     assert not run(firewall, **{**relay, "purge": True, "forward_to": ["lan", "10.9.0.0/24"]}).get("failed")
     assert set(firewall.system["interfaces"]["tun_wg0"]["peers"]) == {key(1), key(2)}
 
