@@ -38,8 +38,10 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_refuse import (
     check_free,
+    check_let_in,
     check_unused,
     check_way_in,
+    connection,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_rules import plan_nat, plan_rules
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import (
@@ -117,8 +119,14 @@ class PfSenseBackend:
         if self._params["state"] == "present":
             goal = merge(bare, wanted, self._params["purge"], self.route_foreign).target
             check_free(firewall, goal)
-        check_way_in(firewall, bare, goal, (os.environ.get("SSH_CONNECTION") or "").split(" ")[0].partition("%")[0])
-        return bare and self._with_site(bare, self._site(goal))
+        ssh = connection(os.environ.get("SSH_CONNECTION") or "")
+        through = check_way_in(firewall, bare, goal, ssh.client)
+        if bare is None:
+            return None
+        site = self._site(goal)
+        if through:
+            check_let_in(firewall, assumed(firewall, site.edits)["rules"], ssh)
+        return self._with_site(bare, site)
 
     def assume(self, tunnel: Tunnel) -> None:
         """Take a tunnel for what is there, in check mode: as if it had been written and made to run."""

@@ -9,9 +9,14 @@ Pure: what was read in, TunnelError out.
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Collection, Iterable, Mapping
+from typing import Any, Collection, Iterable, Mapping, NamedTuple
 
-from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import Firewall, Item, number
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import (
+    Firewall,
+    Item,
+    addresses_of,
+    number,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, covers
 
@@ -82,8 +87,22 @@ def _network(side: Any) -> Any:
     return side.get("network") if isinstance(side, Mapping) else None
 
 
-def check_way_in(firewall: Firewall, bare: Tunnel | None, goal: Tunnel | None, client: str) -> None:
-    """`bare`: the tunnel as it is; `client`: the address from which Ansible is connected, empty if it is not known."""
+class Connection(NamedTuple):
+    """How Ansible is connected: from which address to which one and port; empty texts if it is not known."""
+
+    client: str = ""
+    server: str = ""
+    port: str = ""
+
+
+def connection(text: str) -> Connection:
+    """What sshd says in SSH_CONNECTION."""
+    words = [word.partition("%")[0] for word in text.split()]
+    return Connection(words[0], words[2], words[3]) if len(words) == 4 else Connection()
+
+
+def check_way_in(firewall: Firewall, bare: Tunnel | None, goal: Tunnel | None, client: str) -> bool:
+    """Whether Ansible is connected through the tunnel. `bare`: the tunnel as it is; `client`: see Connection."""
     through = bool(client) and bare is not None and _carries(firewall, bare, client, _routes(firewall))
     if through and not (goal and _carries(firewall, goal, client, goal.routes or ())):
         raise TunnelError(
@@ -92,7 +111,7 @@ def check_way_in(firewall: Firewall, bare: Tunnel | None, goal: Tunnel | None, c
             "keep the peer that leads there, or connect to the firewall from its LAN",
         )
     if goal is None:
-        return
+        return through
     precious = {peer.endpoint.host: f"the endpoint of {peer.name}" for peer in goal.peers if peer.endpoint}
     if client and not through:
         precious[client] = "the address from which Ansible is connected"
@@ -105,6 +124,56 @@ def check_way_in(firewall: Firewall, bare: Tunnel | None, goal: Tunnel | None, c
             raise TunnelError(
                 "routes", f"{taking[0]} holds {host}, {what}: its packets would go into the tunnel", "leave it out"
             )
+    return through
+
+
+def check_let_in(firewall: Firewall, after: Iterable[Item], ssh: Connection) -> None:
+    """`after`: the filter rules as they would be. Who is let in through the tunnel now must be let in then."""
+    if any(_lets_in(firewall, rule, ssh) for rule in firewall.dump["rules"]) and not any(
+        _lets_in(firewall, rule, ssh) for rule in after
+    ):
+        raise TunnelError(
+            "forward_to",
+            f"Ansible is connected from {ssh.client} to {ssh.server} through this tunnel, and no rule would let it in "
+            "any more",
+            f"keep what holds {ssh.server}, or connect to the firewall from its LAN",
+        )
+
+
+def _lets_in(firewall: Firewall, rule: Item, ssh: Connection) -> bool:
+    """Whether a rule passes ssh from the tunnel. An alias passes nothing: nobody knows what is in it."""
+    key = str(firewall.assigned)
+    groups = [group for group in firewall.dump["groups"] if key in str(group.get("members") or "").split()]
+    # The package's own group holds its tunnels without naming them.
+    here = {key, "WireGuard", *(str(group.get("ifname")) for group in groups)}
+    source, destination = (rule.get(side) or {} for side in ("source", "destination"))
+    ports = [number(part) for part in str(destination.get("port") or ssh.port).replace("-", ":").split(":")]
+    return (
+        rule.get("type") == "pass"
+        and "disabled" not in rule
+        and bool(here.intersection(str(rule.get("interface", "")).split(",")))
+        and rule.get("protocol") in (None, "", "any", "tcp", "tcp/udp")
+        and ports[0] <= number(ssh.port) <= ports[-1]
+        and "port" not in source
+        and _meets(firewall, source, ssh.client)
+        and _meets(firewall, destination, ssh.server)
+    )
+
+
+def _meets(firewall: Firewall, side: Item, host: str) -> bool:
+    """Whether a rule's source or destination holds an address."""
+    if "any" in side:
+        return True
+    if "not" in side or "address" in side:
+        return "not" not in side and _holds(str(side["address"]), host)
+    name = str(side.get("network", ""))
+    for key, item in firewall.interfaces.items():
+        for address in addresses_of(item):
+            if name in (f"{key}ip", "(self)") and address.partition("/")[0] == host:
+                return True
+            if name == key and _holds(address, host):
+                return True
+    return _holds(name, host)
 
 
 def _carries(firewall: Firewall, tunnel: Tunnel, host: str, routes: Iterable[str]) -> bool:

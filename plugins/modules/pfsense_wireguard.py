@@ -79,7 +79,7 @@ notes:
   - Where to see it in the web interface - I(VPN > WireGuard), I(Interfaces > Assignments), I(System > Routing),
     I(Firewall > Rules) on the tunnel's own tab, I(Firewall > NAT > Outbound), I(Diagnostics > Configuration History).
   - A route that holds the address from which Ansible is connected, or a peer's own endpoint, is refused. So is removing
-    the tunnel through which Ansible is connected, or the peer that leads there.
+    the tunnel through which Ansible is connected, the peer that leads there, or the rule that lets it in.
   - O(state=absent) is refused while something that a person made leans on the tunnel's interface or gateways, such as a
     rule, a port forward, a route, a gateway group or a DNS server. So is taking away the last route through a gateway
     that such a thing uses. Peers that a person made stay, without a tunnel.

@@ -105,10 +105,49 @@ def test_who_comes_through_the_tunnel_may_not_close_it(run: Run, relay: Answer, 
         assert run(firewall, client=client, **{**relay, "peers": left})["msg"].startswith(f"peers: {begins}")
         assert "its LAN" in run(firewall, client=client, check=True, state="absent")["msg"]
         assert firewall.xml == before
-        # All else may change.
-        other = {**relay, "mtu": 1300, "forward_to": []}
+        # All else may change, but for the rule that lets it in: ssh came to the address on the LAN.
+        other = {**relay, "mtu": 1300, "open_port": False, "forward_to": ["192.168.20.0/28"]}
         assert not run(firewall, client=client, check=True, **other).get("failed")
+        for kept in ([], ["10.0.10.0/24"], ["192.168.20.128/25"]):
+            assert run(firewall, client=client, **{**relay, "forward_to": kept})["msg"] == (
+                f"forward_to: Ansible is connected from {client} to 192.168.20.1 through this tunnel, and no rule "
+                "would let it in any more: keep what holds 192.168.20.1, or connect to the firewall from its LAN"
+            )
+        assert firewall.xml == before
     assert not run(firewall, client="192.168.20.9", state="absent").get("failed")
+
+
+PASS = (
+    "<rule><tracker>1700000007</tracker><type>pass</type><interface>{}</interface><ipprotocol>inet</ipprotocol>"
+    "<protocol>{}</protocol><source>{}</source><destination>{}</destination>{}</rule><separator>"
+)
+OPT1, SELF, ANY = ("<network>opt1</network>", "<network>(self)</network><port>22</port>", "<any></any>")
+
+
+@pytest.mark.parametrize(
+    ("rule", "lets_in"),
+    [
+        (PASS.format("opt1", "tcp", OPT1, SELF, ""), True),
+        (PASS.format("WireGuard", "tcp", "<address>172.26.5.0/24</address>", "<network>lanip</network>", ""), True),
+        (PASS.format("opt1,wan", "any", ANY, ANY, "<floating>yes</floating>"), True),
+        (PASS.format("opt1", "tcp", ANY, "<any></any><port>20:30</port>", ""), True),
+        (PASS.format("opt1", "udp", ANY, ANY, ""), False),
+        (PASS.format("opt1", "tcp", "<address>172.26.5.6</address>", ANY, ""), False),
+        (PASS.format("opt1", "tcp", ANY, "<network>wanip</network>", ""), False),
+        (PASS.format("opt1", "tcp", ANY, "<any></any><port>443</port>", ""), False),
+        (PASS.format("opt1", "tcp", ANY, ANY, "<disabled></disabled>"), False),
+        (PASS.format("lan", "tcp", ANY, ANY, ""), False),
+    ],
+)
+def test_a_persons_rule_may_let_it_in(
+    run: Run, relay: Answer, tmp_path: Path, fixture: Any, rule: str, lets_in: bool
+) -> None:
+    firewall = PfSense(tmp_path / "fw", "2.8.0", fixture("home.xml"))
+    firewall.boot()
+    run(firewall, **relay)
+    firewall.xml = changed(firewall.xml, ("<separator>", rule))
+    closed = run(firewall, check=True, client="172.26.5.155", **{**relay, "forward_to": []})
+    assert closed.get("failed", False) is not lets_in, closed
 
 
 def test_who_is_connected_from_outside_is_not_led_into_it(run: Run, relay: Answer, firewall: PfSense) -> None:
