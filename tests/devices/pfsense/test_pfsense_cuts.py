@@ -87,11 +87,11 @@ def test_killed_at_every_write(
             firewall = copy(first, tmp_path / f"{place}-{number}")
             firewall.fault(f"{place} write {number}")
             run(firewall, **wanted[goal])
-            if firewall.entries("killed"):
-                now = peers(firewall)
-                for name in {*old, *new, *now}:
-                    # The same, but for the tunnel's own name.
-                    assert now.get(name) in (old.get(name), new.get(name))
+            assert firewall.entries("killed"), (place, number)
+            now = peers(firewall)
+            for name in {*old, *new, *now}:
+                # The same, but for the tunnel's own name.
+                assert now.get(name) in (old.get(name), new.get(name))
             last = run(firewall, **wanted[goal])
             assert not last.get("failed"), (place, number, last)
             again = run(firewall, **wanted[goal])

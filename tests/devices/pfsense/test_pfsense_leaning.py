@@ -112,6 +112,19 @@ def test_peers_of_others_outlive_the_tunnel(run: Run, relay: Answer, firewall: P
     assert not run(firewall, state="absent")["changed"]
 
 
+def test_a_persons_nat_rule_keeps_the_mode(run: Run, relay: Answer, firewall: PfSense) -> None:
+    """In automatic mode it would count no more."""
+    theirs = (
+        "<rule><source><network>10.9.0.0/24</network></source><sourceport></sourceport><descr>mine</descr>"
+        "<target>wanip</target><interface>wan</interface><destination><any></any></destination></rule>"
+    )
+    run(firewall, **relay)
+    firewall.xml = firewall.xml.replace("<mode>hybrid</mode>", f"<mode>hybrid</mode>{theirs}")
+    assert not run(firewall, state="absent").get("failed")
+    assert "<mode>hybrid</mode>" in firewall.xml
+    assert firewall.xml.count("<sourceport>") == 1
+
+
 def test_an_interface_without_its_tunnel_is_not_ours(
     run: Run, relay: Answer, tmp_path: Path, fixture: Callable[[str], str]
 ) -> None:
