@@ -406,10 +406,23 @@ def test_a_change_that_fails_leaves_the_tunnel_as_it_was(run: Run, relay: Answer
 
 
 def test_the_daemons_late_write_loses_nothing(tmp_path: Path, run: Run, relay: Answer, fixture: Any) -> None:
-    firewall = PfSense(tmp_path / "fw", "2.7.2", fixture("home.xml"), delay=0.6)
+    """It writes what it read at its start, before what leans on the tunnel was written."""
+    firewall = PfSense(tmp_path / "fw", "2.7.2", fixture("home.xml"))
     firewall.boot()
-    assert not run(firewall, patience=2, **relay).get("failed")
-    assert not run(firewall, **relay)["changed"]
+    run(firewall, **relay)
+    stop = "require_once('wireguard/includes/wg.inc'); mwexec('service wireguardd stop');"
+    assert firewall.php(f"require_once('config.inc'); {stop}").status == 0
+    (firewall.root / "var/double/delay").write_text("0.6\n")
+    more = {**relay, "mtu": 1380, "forward_to": ["lan", "10.9.0.0/24"]}
+    assert not run(firewall, patience=2, **more).get("failed")
+    assert [text for text in writes(firewall) if "wireguard gateways" in text.lower()][-1].endswith(
+        "Enabled all WireGuard gateways."
+    )
+    ours = [text for text in writes(firewall) if "rule to 10.9.0.0/24 added" in text]
+    assert len(ours) == 2
+    assert "<mtu>1380</mtu>" in firewall.xml
+    assert "tun_wg0: to 10.9.0.0/24" in firewall.xml
+    assert not run(firewall, **more)["changed"]
 
 
 def test_two_hundred_peers_in_one_call(run: Run, firewall: PfSense, key: Key) -> None:
