@@ -262,8 +262,13 @@ function hf_sections($phases) {
     $before = [];
     foreach ($phases as $phase) {
         foreach ($phase['edits'] as $edit) {
-            $path = $edit['at'] == 'filter/rule' ? 'filter' : $edit['at'];
-            $before[$path] = config_get_path($path);
+            $paths = [$edit['at'] == 'filter/rule' ? 'filter' : $edit['at']];
+            if (preg_match('~^interfaces/(.+)$~', $edit['at'], $parts)) {
+                $paths = hf_of_interface($parts[1]);
+            }
+            foreach ($paths as $path) {
+                $before[$path] = config_get_path($path);
+            }
         }
     }
     return $before;

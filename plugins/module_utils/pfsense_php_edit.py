@@ -107,6 +107,11 @@ function hf_edit($edit, $stamp) {
     return true;
 }
 
+/** Where the configuration has what goes with an interface. */
+function hf_of_interface($key) {
+    return ["interfaces/{$key}", "dhcpd/{$key}", "dhcpdv6/{$key}"];
+}
+
 function hf_edit_object($edit) {
     $old = config_get_path($edit['at']);
     if (preg_match('~^interfaces/(opt\d+)$~', $edit['at'], $parts)) {
@@ -114,9 +119,7 @@ function hf_edit_object($edit) {
             throw new Exception("{$parts[1]} was given to {$old['if']} meanwhile; run again");
         }
         if ($edit['set'] === null) {
-            foreach (['interfaces', 'dhcpd', 'dhcpdv6'] as $section) {
-                config_del_path("{$section}/{$parts[1]}");
-            }
+            array_map('config_del_path', hf_of_interface($parts[1]));
             return $old !== null;
         }
     }

@@ -134,6 +134,32 @@ def test_a_removal_that_fails_is_taken_back(run: Run, relay: Answer, firewall: P
     assert not run(firewall, state="absent").get("failed")
 
 
+def test_a_late_rewrite_that_fails_leaves_no_route(
+    tmp_path: Path, run: Run, relay: Answer, fixture: Callable[[str], str]
+) -> None:
+    """The daemon's late write is written over, which fails: what was routed meanwhile leaves the routing table."""
+    first = PfSense(tmp_path / "fw", "2.8.0", fixture("home.xml"))
+    first.boot()
+    run(first, **relay)
+    (first.root / "var/run/wireguardd.pid").unlink()  # the daemon died; its gateways are on
+    (first.root / "var/double/delay").write_text("1.0\n")
+    vps, london = relay["peers"]
+    more = {**relay, "peers": [{**vps, "allowed_ips": [*vps["allowed_ips"], "10.44.0.0/16"]}, london]}
+    whole, before = copy(first, tmp_path / "whole"), len(first.entries("write"))
+    assert not run(whole, patience=2, **more).get("failed")
+    assert "10.44.0.0/16" in whole.system["routes"]
+    added = [n for n, e in enumerate(whole.entries("write")[before:], 1) if "10.44.0.0/16 added" in e["description"]]
+    assert len(added) == 2
+    first.fault(f"fail write {added[1]}")
+    failed = run(first, patience=2, **more)
+    assert failed["msg"] == (
+        "write_config() could not write the configuration. The previous configuration was restored"
+    )
+    assert "10.44.0.0/16" not in first.xml
+    assert "10.44.0.0/16" not in first.system["routes"]
+    assert "10.200.0.0/24" in first.system["routes"]
+
+
 MODULE = """
 import json, os, sys
 from ansible.module_utils import basic

@@ -360,7 +360,7 @@ def test_a_peer_without_a_key_waits_and_keeps_what_is_there(
     assert key(1) in firewall.system["interfaces"]["tun_wg0"]["peers"]
 
 
-@pytest.mark.parametrize("spoiled", ["down", "peer", "service"])
+@pytest.mark.parametrize("spoiled", ["down", "peer", "port", "service"])
 def test_what_does_not_run_is_mended_though_it_is_written(
     run: Run, relay: Answer, firewall: PfSense, key: Key, spoiled: str
 ) -> None:
@@ -368,6 +368,11 @@ def test_what_does_not_run_is_mended_though_it_is_written(
     spoil = {
         "down": "mwexec('ifconfig tun_wg0 destroy');",
         "peer": f"kernel()->remove_peer('tun_wg0', '{key(2)}');",
+        "port": (
+            "$conf = double_path('/usr/local/etc/wireguard/tun_wg0.conf');"
+            "file_put_contents($conf, str_replace('51820', '51999', file_get_contents($conf)));"
+            "kernel()->sync('tun_wg0', $conf);"
+        ),
         "service": "require_once('wireguard/includes/wg.inc'); mwexec('service wireguardd stop');",
     }
     good = firewall.system["interfaces"]["tun_wg0"]
@@ -412,7 +417,7 @@ def test_the_daemons_late_write_loses_nothing(tmp_path: Path, run: Run, relay: A
     run(firewall, **relay)
     stop = "require_once('wireguard/includes/wg.inc'); mwexec('service wireguardd stop');"
     assert firewall.php(f"require_once('config.inc'); {stop}").status == 0
-    (firewall.root / "var/double/delay").write_text("0.6\n")
+    (firewall.root / "var/double/delay").write_text("1.0\n")
     more = {**relay, "mtu": 1380, "forward_to": ["lan", "10.9.0.0/24"]}
     assert not run(firewall, patience=2, **more).get("failed")
     assert [text for text in writes(firewall) if "wireguard gateways" in text.lower()][-1].endswith(
