@@ -51,7 +51,11 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import
     plan_routing,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Tunnel, in_order, merge, parse_tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, sorted_prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    KNOWN_AFTER_APPLY,
+    TunnelError,
+    sorted_prefixes,
+)
 
 PHP = "/usr/local/bin/php"
 _SEARCH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
@@ -78,13 +82,14 @@ class Site(NamedTuple):
 
 
 class PfSenseBackend:
-    """One WireGuard tunnel of one firewall. `run` is AnsibleModule.run_command."""
+    """One WireGuard tunnel of one firewall. `run` is AnsibleModule.run_command, `check` whether it is check mode."""
 
     device = "pfsense"
     route_foreign = False
 
-    def __init__(self, params: Mapping[str, Any], run: Run) -> None:
+    def __init__(self, params: Mapping[str, Any], run: Run, check: bool) -> None:
         self._params = params
+        self._check = check
         self._run = run
         self._options = Options(
             interface_name=params["interface_name"] or "",
@@ -133,6 +138,7 @@ class PfSenseBackend:
         site = self._site(tunnel)
         dump = assumed(self.firewall, [*plan_tunnel(self.firewall, tunnel), *site.edits])
         self._planned = None
+        self._check = False  # pfSense does not know what was only assumed
         self._firewall = Firewall(dump, self.firewall.name, self.firewall.descr[len(MARKER) :])
 
     @property
@@ -256,6 +262,8 @@ class PfSenseBackend:
                 phase["message"] = summary(firewall, made) if made else ""
                 self._phases.append(phase)
                 texts += steps
+        if self._check and texts:
+            self._ask_validators(self._phases[0])
         return [Command(text, partial(self._send, index == len(texts) - 1)) for index, text in enumerate(texts)]
 
     def _is_broken(self, target: Tunnel | None) -> bool:
@@ -269,6 +277,14 @@ class PfSenseBackend:
         running = {key: running_peer(peer) for key, peer in live["peers"].items()}
         return running != wanted_peers(firewall) or str(live["listen_port"]) != str(firewall.tunnel.get("listenport"))
 
+    def _ask_validators(self, phase: Mapping[str, Any]) -> None:
+        """In check mode, about what is known already."""
+        edits = [
+            edit for edit in phase["edits"] if "check" in edit and KNOWN_AFTER_APPLY not in (edit["set"] or {}).values()
+        ]
+        if edits:
+            _raise_refused(self._ask({"do": "check", "phases": [{"edits": edits}]}))
+
     def _send(self, last: bool) -> None:
         """Hand everything over in one PHP process."""
         if not last:
@@ -276,8 +292,7 @@ class PfSenseBackend:
         times = {"patience": PATIENCE, "wait": LOCKED}
         request = {"do": "apply", "name": self.firewall.name, "phases": self._phases, **times}
         said = self._ask(request)
-        if said.get("refused"):
-            raise DeviceError("pfSense refuses it, and nothing was written: " + " ".join(said["refused"]))
+        _raise_refused(said)
         if "failed" in said:
             if said.get("restored"):
                 state = "The previous configuration was restored"
@@ -308,6 +323,11 @@ class PfSenseBackend:
             )
             return [warning]
         return []
+
+
+def _raise_refused(said: Mapping[str, Any]) -> None:
+    if said.get("refused"):
+        raise DeviceError("pfSense refuses it, and nothing was written: " + " ".join(said["refused"]))
 
 
 def _phase(edits: Sequence[Edit], **more: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ START, END = "@@homelab.fabric@@", "@@end@@"
 
 
 def script(request: Mapping[str, Any]) -> str:
-    """The whole program for one request: ``{"do": "read", "name": …}`` or ``{"do": "apply", …}`` (see hf_apply)."""
+    """The whole program for one request: ``{"do": "read", "name": …}``, or ``check`` or ``apply`` (see hf_apply)."""
     encoded = base64.b64encode(json.dumps(request).encode("utf-8")).decode("ascii")
     return f"<?php\n$hf_request = json_decode(base64_decode('{encoded}'), true);\n{_READ}{EDIT}{APPLY}"
 
@@ -46,7 +46,11 @@ if (stream_resolve_include_path('wireguard/includes/wg.inc') === false) {
     hf_answer(['failed' => 'no package']);
 }
 require_once('wireguard/includes/wg.inc');
-hf_answer($hf_request['do'] == 'read' ? hf_read($hf_request['name']) : hf_apply($hf_request));
+hf_answer(match ($hf_request['do']) {
+    'read' => hf_read($hf_request['name']),
+    'check' => hf_check_first($hf_request['phases']),
+    'apply' => hf_apply($hf_request),
+});
 
 function hf_answer($answer) {
     echo "@@homelab.fabric@@" . json_encode($answer, JSON_INVALID_UTF8_SUBSTITUTE) . "@@end@@\n";

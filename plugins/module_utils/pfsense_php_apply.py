@@ -46,10 +46,9 @@ function hf_apply($request) {
     if (!$lock) {
         return ['failed' => 'locked'];
     }
-    hf_reload();
-    $refused = hf_refused($request['phases'][0]['edits']);
-    if ($refused) {
-        return ['refused' => $refused];
+    $first = hf_check_first($request['phases']);
+    if ($first['refused']) {
+        return $first;
     }
     $before = hf_sections($request['phases']);
     $started = false;
@@ -97,6 +96,12 @@ function hf_apply($request) {
         $public = $item['name'] == $request['name'] ? $item['publickey'] : $public;
     }
     return ['public_key' => $public, 'live' => (object) hf_live()];
+}
+
+/** What would be refused before anything is written; later phases lean on what the first one brings. */
+function hf_check_first($phases) {
+    hf_reload();
+    return ['refused' => hf_refused($phases[0]['edits'])];
 }
 
 /** What the package's own validators say, which compare with what is saved. */

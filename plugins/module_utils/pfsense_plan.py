@@ -114,10 +114,10 @@ def plan_tunnel(firewall: Firewall, target: Tunnel) -> list[Edit]:
         "enabled": "yes",
         "descr": firewall.descr,
         "listenport": str(target.listen_port or number(tunnel and tunnel.get("listenport")) or firewall.free_port()),
-        "mtu": str(target.mtu or DEFAULT_MTU),
     }
     if tunnel is None:
-        wanted.update(privatekey="@new", publickey="@own")
+        # pfSense never applies this one, but that of the interface.
+        wanted.update(mtu=str(target.mtu or DEFAULT_MTU), privatekey="@new", publickey="@own")
     elif tunnel.get("derived") and tunnel.get("publickey") != tunnel["derived"]:
         wanted["publickey"] = "@own"
     edits += change(TUNNELS, {"name": firewall.name}, tunnel, wanted, f"tunnel {firewall.name}", check="tunnel")

@@ -63,6 +63,12 @@ def interface_key(firewall: Firewall) -> str:
     return firewall.assigned or free
 
 
+def leads_out(item: Item) -> bool:
+    """Whether an interface has an upstream gateway, given by hand or handed out: pfSense takes it for a WAN."""
+    given = item.get("gateway") or item.get("gatewayv6")
+    return bool(given) or item.get("ipaddr") in _HANDED[4] or item.get("ipaddrv6") in _HANDED[6]
+
+
 def plan_interface(firewall: Firewall, target: Tunnel, options: Options) -> list[Edit]:
     """The assignment. The MTU is always written: without it pfSense sets 1500 on the tunnel."""
     key = interface_key(firewall)
@@ -135,6 +141,7 @@ def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) ->
     names: dict[tuple[str, int], str] = {}
     edits: list[Edit] = []
     moved: set[str] = set()
+    versions: set[int] = set()
     used = set()
     find_gateway = _gateways(firewall)
     for (peer, version), address in ways.addresses.items():
@@ -151,11 +158,11 @@ def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) ->
         }
         if found is not None and not firewall.owned([found]):
             continue
+        versions.add(version)
         new = change(GATEWAYS, {"name": name}, found, wanted, f"gateway {name}")
         moved |= {name} if new else set()
         edits += new
-    if edits:
-        edits = _pins(firewall, {version for _peer, version in ways.addresses}) + edits
+    edits = _pins(firewall, versions) + edits
     served, gone = [], []
     own_routes, foreign = _present_routes(firewall)
     for route, way in ways.carriers.items():

@@ -16,7 +16,7 @@ description:
   - The firewall makes the key pair itself. The private key never leaves it.
   - The tunnel is assigned to an interface of its own, with its addresses and its MTU. What lies behind the peers is
     reached by static routes, through a gateway for each peer that leads somewhere. None of them becomes the default
-    gateway; if the firewall's default gateway is I(Automatic), the present one is chosen by name first.
+    gateway; if the firewall's default gateway is I(Automatic), the present one is chosen by name.
   - All that was made for a tunnel has a description that begins with C(homelab.fabric:). What a person made stays.
   - If nothing has to change, nothing is written, and the configuration history does not grow.
   - If what is written does not run afterwards, the previous configuration is written back and applied, and the module
@@ -41,7 +41,8 @@ options:
   forward_to:
     description:
       - Where traffic from the tunnel may go, each a pass rule on the tunnel's interface. An interface is given by key
-        (V(lan), V(opt1)), description or device.
+        (V(lan), V(opt1)), description or device, and means its own network. For the Internet give V(0.0.0.0/0) and
+        V(::/0); an interface with an upstream gateway is refused.
   masquerade:
     description:
       - Source prefixes whose traffic leaves under the firewall's own address, each an outbound NAT rule for each
@@ -189,7 +190,7 @@ PFSENSE_ARGUMENTS = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec={**TUNNEL_ARGUMENTS, **PFSENSE_ARGUMENTS}, supports_check_mode=True)
-    backend = PfSenseBackend(module.params, module.run_command)
+    backend = PfSenseBackend(module.params, module.run_command, module.check_mode)
     converge(module, backend, backend.assume)
 
 

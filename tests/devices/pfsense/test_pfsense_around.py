@@ -79,3 +79,22 @@ def test_who_goes_by_routes_and_gateways_is_told(run: Run, relay: Answer, firewa
     assert "service reload dyndnsall" in events
     live = firewall.system["interfaces"]["tun_wg0"]["peers"][vps["public_key"]]
     assert live["endpoint"] == "203.0.113.11:51821"
+
+
+def test_another_mtu_costs_the_tunnel_nothing(run: Run, relay: Answer, firewall: PfSense) -> None:
+    """pfSense applies that of the interface alone."""
+    run(firewall, **relay)
+    since = len(firewall.entries("write"))
+    done = run(firewall, **{**relay, "mtu": 1300})
+    assert done["commands"][0] == "set interfaces/opt1 mtu=1300 mss=1300"
+    written = [entry["description"] for entry in firewall.entries("write")][since:]
+    assert written == ["homelab.fabric: tun_wg0: interface opt1 changed"]
+    assert firewall.system["interfaces"]["tun_wg0"]["mtu"] == 1300
+    assert not run(firewall, **{**relay, "mtu": 1300})["changed"]
+
+
+def test_an_interface_named_twice_is_one(run: Run, relay: Answer, firewall: PfSense) -> None:
+    twice = {**relay, "wan_interfaces": ["wan", "WAN", "vtnet0"]}
+    run(firewall, **twice)
+    assert firewall.xml.count("tun_wg0: port on wan") == 1
+    assert not run(firewall, **twice)["changed"]

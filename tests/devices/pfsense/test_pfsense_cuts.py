@@ -134,6 +134,27 @@ def test_a_removal_that_fails_is_taken_back(run: Run, relay: Answer, firewall: P
     assert not run(firewall, state="absent").get("failed")
 
 
+def test_the_daemons_late_write_loses_nothing(tmp_path: Path, run: Run, relay: Answer, fixture: Any) -> None:
+    """It writes what it read at its start, before what leans on the tunnel was written."""
+    firewall = PfSense(tmp_path / "fw", "2.7.2", fixture("home.xml"))
+    firewall.boot()
+    run(firewall, **relay)
+    stop = "require_once('wireguard/includes/wg.inc'); mwexec('service wireguardd stop');"
+    assert firewall.php(f"require_once('config.inc'); {stop}").status == 0
+    (firewall.root / "var/double/delay").write_text("1.0\n")
+    more = {**relay, "mtu": 1380, "forward_to": ["lan", "10.9.0.0/24"]}
+    assert not run(firewall, patience=2, **more).get("failed")
+    written = [entry["description"] for entry in firewall.entries("write")]
+    assert [text for text in written if "wireguard gateways" in text.lower()][-1].endswith(
+        "Enabled all WireGuard gateways."
+    )
+    ours = [text for text in written if "rule to 10.9.0.0/24 added" in text]
+    assert len(ours) == 2
+    assert "<mtu>1380</mtu>" in firewall.xml
+    assert "tun_wg0: to 10.9.0.0/24" in firewall.xml
+    assert not run(firewall, **more)["changed"]
+
+
 def test_a_late_rewrite_that_fails_leaves_no_route(
     tmp_path: Path, run: Run, relay: Answer, fixture: Callable[[str], str]
 ) -> None:

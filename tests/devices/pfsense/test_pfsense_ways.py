@@ -72,6 +72,19 @@ def test_a_tunnel_never_becomes_the_default_gateway(
         assert pins(answer) == expected
 
 
+def test_a_default_gateway_that_became_automatic_again_is_pinned(
+    run: Run, relay: Answer, tmp_path: Path, fixture: Any
+) -> None:
+    firewall = PfSense(tmp_path / "fw", "2.8.0", fixture("home.xml"))
+    firewall.boot()
+    run(firewall, **relay)
+    firewall.xml = changed(firewall.xml, ("<defaultgw4>WANGW<", "<defaultgw4><"))
+    assert pins(run(firewall, check=True, **relay)) == ["gw4 WANGW"]
+    assert run(firewall, **relay)["changed"]
+    assert "<defaultgw4>WANGW<" in firewall.xml
+    assert not run(firewall, **relay)["changed"]
+
+
 def test_others_dial_by_ipv4_and_by_an_ipv6_tunnel(run: Run, relay: Answer, tmp_path: Path, fixture: Any) -> None:
     text = changed(fixture("home.xml"), ("</interfaces>", HE.format("")), ("<defaultgw6></", "<defaultgw6>HENET_V6</"))
     firewall = PfSense(tmp_path / "fw", "2.7.2", text, interfaces=("vtnet0", "vtnet1", "gif0"))
