@@ -290,6 +290,7 @@ function hf_restore($request, $before) {
             $value === null ? config_del_path($path) : config_set_path($path, $value);
             $interface = str_starts_with($path, 'interfaces/') && $value !== null ? substr($path, 11) : $interface;
         }
+        hf_sort_interfaces();
         $message = "homelab.fabric: {$request['name']}: taken back, as it did not work";
         if ($changed && in_array(write_config($message), [false, -1], true)) {
             return ['restored' => false];

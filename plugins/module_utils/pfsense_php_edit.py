@@ -130,11 +130,15 @@ function hf_edit_object($edit) {
     $new = hf_merged(is_array($old) ? $old : [], $edit['set']);
     config_set_path($edit['at'], $new);
     if (str_starts_with($edit['at'], 'interfaces/')) {
-        $all = config_get_path('interfaces');
-        uksort($all, fn($one, $other) => hf_rank($one) <=> hf_rank($other) ?: strnatcmp($one, $other));
-        config_set_path('interfaces', $all);
+        hf_sort_interfaces();
     }
     return $new != $old;
+}
+
+function hf_sort_interfaces() {
+    $all = config_get_path('interfaces');
+    uksort($all, fn($one, $other) => hf_rank($one) <=> hf_rank($other) ?: strnatcmp($one, $other));
+    config_set_path('interfaces', $all);
 }
 
 /** wan, lan, then the others: the order of interfaces, and of their rules after the floating ones. */

@@ -46,8 +46,13 @@ def test_interfaces_keep_their_order(run: Run, relay: Answer, tmp_path: Path, fi
     firewall = PfSense(tmp_path / "fw", "2.8.0", fixture("home.xml").replace("</interfaces>", f"{more}</interfaces>"))
     firewall.boot()
     run(firewall, **relay)
-    section = re.findall(r"<interfaces>.*?</interfaces>", firewall.xml, re.DOTALL)[0]
-    assert re.findall(r"\n\t\t<(\w+)>", section) == ["wan", "lan", "opt1", "opt2", "opt10"]
+    firewall.fault("run ifconfig tun_wg0 destroy 1")
+    for _number in range(2):
+        section = re.findall(r"<interfaces>.*?</interfaces>", firewall.xml, re.DOTALL)[0]
+        assert re.findall(r"\n\t\t<(\w+)>", section) == ["wan", "lan", "opt1", "opt2", "opt10"]
+        # It comes back to its place.
+        assert run(firewall, state="absent")["failed"]
+        firewall.fault("run ifconfig tun_wg0 destroy 1")
 
 
 def test_what_hands_out_addresses_on_the_interface_goes_with_it(run: Run, relay: Answer, firewall: PfSense) -> None:

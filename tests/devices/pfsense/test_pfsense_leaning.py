@@ -28,7 +28,7 @@ FORWARD = (
 GROUP = "<gateway_group><name>BOTH</name><item>WANGW|1|address</item><item>WG_london|2|address</item></gateway_group>"
 
 # What a person adds before which tag, and how the refusal names it: what needs a gateway …
-BY_GATEWAY = [
+BY_GATEWAY: list[tuple[str, str | None, str]] = [
     ("</staticroutes>", ROUTE, "route 10.66.0.0/16"),
     ("<separator>", RULE.format(ANY, ANY, "<gateway>WG_london</gateway>"), "rule 'mine'"),
     ("<defaultgw4>", GROUP, "gateway group BOTH"),
@@ -36,7 +36,7 @@ BY_GATEWAY = [
     ("WANGW</defaultgw4>", None, "the default gateway (System > Routing)"),
 ]
 # … and what needs the interface.
-BY_INTERFACE = [
+BY_INTERFACE: list[tuple[str, str | None, str]] = [
     ("<separator>", RULE.format("<network>opt1</network>", ANY, ""), "rule 'mine'"),
     ("<separator>", RULE.format(ANY, "<network>opt1ip</network>", ""), "rule 'mine'"),
     ("<outbound>", FORWARD.format("opt1", "opt1"), "port forward 'web'"),
