@@ -36,21 +36,31 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import
     remove_tunnel,
     summary,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_refuse import check_free, check_way_in
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_refuse import (
+    check_free,
+    check_let_in,
+    check_unused,
+    check_way_in,
+    connection,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_rules import plan_nat, plan_rules
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import (
     Options,
-    check_unused,
     interface_key,
     plan_interface,
     plan_routing,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Tunnel, in_order, merge, parse_tunnel
-from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, sorted_prefixes
+from ansible_collections.homelab.fabric.plugins.module_utils.values import (
+    KNOWN_AFTER_APPLY,
+    TunnelError,
+    sorted_prefixes,
+)
 
 PHP = "/usr/local/bin/php"
 _SEARCH = "/sbin:/bin:/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin"
 PATIENCE = 2  # seconds that the daemon, once started, may take until it writes the configuration
+LOCKED = 5  # seconds to wait for another run to end
 _OLDEST = 23.0  # of the configuration: pfSense CE 2.7.1
 
 Run = Callable[..., "tuple[int, str, str]"]
@@ -72,13 +82,14 @@ class Site(NamedTuple):
 
 
 class PfSenseBackend:
-    """One WireGuard tunnel of one firewall. `run` is AnsibleModule.run_command."""
+    """One WireGuard tunnel of one firewall. `run` is AnsibleModule.run_command, `check` whether it is check mode."""
 
     device = "pfsense"
     route_foreign = False
 
-    def __init__(self, params: Mapping[str, Any], run: Run) -> None:
+    def __init__(self, params: Mapping[str, Any], run: Run, check: bool) -> None:
         self._params = params
+        self._check = check
         self._run = run
         self._options = Options(
             interface_name=params["interface_name"] or "",
@@ -113,14 +124,21 @@ class PfSenseBackend:
         if self._params["state"] == "present":
             goal = merge(bare, wanted, self._params["purge"], self.route_foreign).target
             check_free(firewall, goal)
-        check_way_in(firewall, bare, goal, (os.environ.get("SSH_CONNECTION") or "").split(" ")[0].partition("%")[0])
-        return bare and self._with_site(bare, self._site(goal))
+        ssh = connection(os.environ.get("SSH_CONNECTION") or "")
+        through = check_way_in(firewall, bare, goal, ssh.client)
+        if bare is None:
+            return None
+        site = self._site(goal)
+        if through:
+            check_let_in(firewall, assumed(firewall, site.edits)["rules"], ssh)
+        return self._with_site(bare, site)
 
     def assume(self, tunnel: Tunnel) -> None:
         """Take a tunnel for what is there, in check mode: as if it had been written and made to run."""
         site = self._site(tunnel)
         dump = assumed(self.firewall, [*plan_tunnel(self.firewall, tunnel), *site.edits])
         self._planned = None
+        self._check = False  # pfSense does not know what was only assumed
         self._firewall = Firewall(dump, self.firewall.name, self.firewall.descr[len(MARKER) :])
 
     @property
@@ -154,6 +172,8 @@ class PfSenseBackend:
             )
         if said.get("failed") == "no package":
             raise DeviceError("this firewall has no WireGuard. Install it: System > Package Manager > WireGuard")
+        if said.get("failed") == "locked":
+            raise DeviceError("Another run is at work on this firewall. Run the playbook again when it is done")
         return said
 
     def _bare(self, firewall: Firewall) -> Tunnel | None:
@@ -200,11 +220,10 @@ class PfSenseBackend:
 
     def _plan_site(self, target: Tunnel | None) -> Site:
         firewall, options = self.firewall, self._options
-        if target is None:
-            check_unused(firewall)
         port = (target and target.listen_port) or number((firewall.tunnel or {}).get("listenport"))
         interface = plan_interface(firewall, target, options) if target else self._unassign()
         routing = plan_routing(firewall, target, options)
+        check_unused(firewall, routing.gateways, whole=target is None)
         rules = plan_rules(firewall, target, options, port or firewall.free_port())
         nat = plan_nat(firewall, target, options)
         served = frozenset(rules.served | nat.served)
@@ -243,6 +262,8 @@ class PfSenseBackend:
                 phase["message"] = summary(firewall, made) if made else ""
                 self._phases.append(phase)
                 texts += steps
+        if self._check and texts:
+            self._ask_validators(self._phases[0])
         return [Command(text, partial(self._send, index == len(texts) - 1)) for index, text in enumerate(texts)]
 
     def _is_broken(self, target: Tunnel | None) -> bool:
@@ -256,14 +277,22 @@ class PfSenseBackend:
         running = {key: running_peer(peer) for key, peer in live["peers"].items()}
         return running != wanted_peers(firewall) or str(live["listen_port"]) != str(firewall.tunnel.get("listenport"))
 
+    def _ask_validators(self, phase: Mapping[str, Any]) -> None:
+        """In check mode, about what is known already."""
+        edits = [
+            edit for edit in phase["edits"] if "check" in edit and KNOWN_AFTER_APPLY not in (edit["set"] or {}).values()
+        ]
+        if edits:
+            _raise_refused(self._ask({"do": "check", "phases": [{"edits": edits}]}))
+
     def _send(self, last: bool) -> None:
         """Hand everything over in one PHP process."""
         if not last:
             return
-        request = {"do": "apply", "name": self.firewall.name, "patience": PATIENCE, "phases": self._phases}
+        times = {"patience": PATIENCE, "wait": LOCKED}
+        request = {"do": "apply", "name": self.firewall.name, "phases": self._phases, **times}
         said = self._ask(request)
-        if said.get("refused"):
-            raise DeviceError("pfSense refuses it, and nothing was written: " + " ".join(said["refused"]))
+        _raise_refused(said)
         if "failed" in said:
             if said.get("restored"):
                 state = "The previous configuration was restored"
@@ -294,6 +323,11 @@ class PfSenseBackend:
             )
             return [warning]
         return []
+
+
+def _raise_refused(said: Mapping[str, Any]) -> None:
+    if said.get("refused"):
+        raise DeviceError("pfSense refuses it, and nothing was written: " + " ".join(said["refused"]))
 
 
 def _phase(edits: Sequence[Edit], **more: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Firewall:
         self.descr = MARKER + (description or asked)
         if asked == AUTO:
             found = [tunnel for tunnel in tunnels if tunnel.get("descr") == self.descr]
-            self.name = str(found[0]["name"]) if found else _free_name(tunnels)
+            self.name = str(found[0]["name"]) if found else _free_name(tunnels, self.interfaces)
         else:
             found = [tunnel for tunnel in tunnels if tunnel.get("name") == asked]
             self.name = asked
@@ -51,8 +51,10 @@ class Firewall:
         self.peers: list[Item] = [peer for peer in dump["peers"] if peer.get("tun") == self.name]
         self.marker = f"{MARKER}{self.name}: "
         """What the description of gateways, routes and rules begins with."""
-        self.assigned = next((key for key, item in self.interfaces.items() if item.get("if") == self.name), None)
-        """The interface (opt1, …) that the tunnel is assigned to."""
+        self.holder = next((key for key, item in self.interfaces.items() if item.get("if") == self.name), None)
+        """The interface (opt1, …) on a device of this name, be it the tunnel's or not."""
+        self.assigned = self.holder if self.tunnel is not None or self.unfinished else None
+        """The interface that the tunnel is assigned to."""
 
     @property
     def live(self) -> Mapping[str, Any] | None:
@@ -67,6 +69,10 @@ class Firewall:
 
     def owned(self, items: Iterable[Item]) -> list[Item]:
         return [item for item in items if str(item.get("descr", "")).startswith(self.marker)]
+
+    def owned_rules(self, rules: Iterable[Item]) -> list[Item]:
+        """Filter rules of ours: a copy that a person made has the description, and a number of its own."""
+        return [item for item in self.owned(rules) if _is_tracker(item.get("tracker"), str(item["descr"]))]
 
     def purpose(self, item: Item) -> str:
         """What an object of ours is for: the rest of its description."""
@@ -94,8 +100,8 @@ class Firewall:
         return found
 
 
-def _free_name(tunnels: Iterable[Item]) -> str:
-    taken = {tunnel.get("name") for tunnel in tunnels}
+def _free_name(tunnels: Iterable[Item], interfaces: Mapping[str, Item]) -> str:
+    taken = {tunnel.get("name") for tunnel in tunnels} | {item.get("if") for item in interfaces.values()}
     return next(f"{AUTO}{number}" for number in range(32768) if f"{AUTO}{number}" not in taken)
 
 
@@ -193,8 +199,8 @@ def live_peer(peer: Item, now: int) -> dict[str, Any]:
     }
 
 
-def is_tracker(value: Any, descr: str) -> bool:
-    """Whether this is the number of a rule with this description: a copy that a person made has another."""
+def _is_tracker(value: Any, descr: str) -> bool:
+    """Whether this is the number that we give to a rule with this description."""
     return 0 <= number(value) - _first_tracker(descr) < 16
 
 

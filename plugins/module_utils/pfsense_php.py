@@ -20,7 +20,7 @@ START, END = "@@homelab.fabric@@", "@@end@@"
 
 
 def script(request: Mapping[str, Any]) -> str:
-    """The whole program for one request: ``{"do": "read", "name": …}`` or ``{"do": "apply", …}`` (see hf_apply)."""
+    """The whole program for one request: ``{"do": "read", "name": …}``, or ``check`` or ``apply`` (see hf_apply)."""
     encoded = base64.b64encode(json.dumps(request).encode("utf-8")).decode("ascii")
     return f"<?php\n$hf_request = json_decode(base64_decode('{encoded}'), true);\n{_READ}{EDIT}{APPLY}"
 
@@ -46,7 +46,11 @@ if (stream_resolve_include_path('wireguard/includes/wg.inc') === false) {
     hf_answer(['failed' => 'no package']);
 }
 require_once('wireguard/includes/wg.inc');
-hf_answer($hf_request['do'] == 'read' ? hf_read($hf_request['name']) : hf_apply($hf_request));
+hf_answer(match ($hf_request['do']) {
+    'read' => hf_read($hf_request['name']),
+    'check' => hf_check_first($hf_request['phases']),
+    'apply' => hf_apply($hf_request),
+});
 
 function hf_answer($answer) {
     echo "@@homelab.fabric@@" . json_encode($answer, JSON_INVALID_UTF8_SUBSTITUTE) . "@@end@@\n";
@@ -91,7 +95,7 @@ function hf_read($name) {
         $tunnels[] = $shown;
     }
     $rule_keys = ['tracker', 'type', 'interface', 'ipprotocol', 'protocol', 'source', 'destination', 'descr',
-        'disabled', 'floating', 'statetype'];
+        'disabled', 'floating', 'statetype', 'gateway'];
     return [
         'version' => config_get_path('version', ''),
         'service' => wg_is_service_running(),
@@ -107,8 +111,12 @@ function hf_read($name) {
         'gateways' => hf_list('gateways/gateway_item'),
         'default_gateways' => ['inet' => config_get_path('gateways/defaultgw4', ''),
             'inet6' => config_get_path('gateways/defaultgw6', '')],
+        'gateway_groups' => hf_list('gateways/gateway_group'),
+        'dns_gateways' => array_values(array_filter(config_get_path('system', []),
+            fn($key) => preg_match('/^dns\d+gw$/', $key), ARRAY_FILTER_USE_KEY)),
         'routes' => hf_list('staticroutes/route'),
         'rules' => array_map(fn($rule) => hf_only($rule, $rule_keys), hf_list('filter/rule')),
+        'port_forwards' => hf_list('nat/rule'),
         'nat_mode' => config_get_path('nat/outbound/mode', 'automatic'),
         'nat_rules' => hf_list('nat/outbound/rule'),
         'live' => (object) hf_live(),

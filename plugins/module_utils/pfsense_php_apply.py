@@ -14,18 +14,41 @@ function hf_mark($name) {
     return ($g['varrun_path'] ?? '/var/run') . "/homelab.fabric.{$name}";
 }
 
+/** Work on a file of ours, for root alone; what pfSense writes and starts has the umask that it always had. */
+function hf_own($work) {
+    $mask = umask(077);
+    try {
+        return $work();
+    } finally {
+        umask($mask);
+    }
+}
+
+/** Keep other runs out while the result lives; null if one is at work for longer than $seconds. */
+function hf_lock($seconds) {
+    // "e", close on exec: a daemon that pfSense starts would inherit it, and keep it for life.
+    $lock = hf_own(fn() => fopen(hf_mark('lock'), 'ce'));
+    for ($until = microtime(true) + $seconds; !flock($lock, LOCK_EX | LOCK_NB); usleep(100000)) {
+        if (microtime(true) > $until) {
+            return null;
+        }
+    }
+    return $lock;
+}
+
 /**
- * name, patience (seconds), and phases in order, each with: edits, message (for the history), and what to apply:
- * sync (none, peers, all), interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes), filter.
+ * name, wait and patience (seconds), and phases in order, each with: edits, message (for the history), and what to
+ * apply: sync (none, peers, all), interface (optN or empty), down (optN that goes), routes (bool), gone (prefixes),
+ * filter.
  */
 function hf_apply($request) {
-    umask(077);
-    $lock = fopen(hf_mark('lock'), 'c');
-    flock($lock, LOCK_EX);
-    hf_reload();
-    $refused = hf_refused($request['phases'][0]['edits']);
-    if ($refused) {
-        return ['refused' => $refused];
+    $lock = hf_lock($request['wait']);
+    if (!$lock) {
+        return ['failed' => 'locked'];
+    }
+    $first = hf_check_first($request['phases']);
+    if ($first['refused']) {
+        return $first;
     }
     $before = hf_sections($request['phases']);
     $started = false;
@@ -35,7 +58,7 @@ function hf_apply($request) {
     foreach ($request['phases'] as $phase) {
         $gone = array_values(array_unique(array_merge($gone, $phase['gone'])));
     }
-    file_put_contents($mark, json_encode($gone));
+    hf_own(fn() => file_put_contents($mark, json_encode($gone)));
     try {
         foreach ($request['phases'] as $number => $phase) {
             if ($phase['edits']) {
@@ -73,6 +96,12 @@ function hf_apply($request) {
         $public = $item['name'] == $request['name'] ? $item['publickey'] : $public;
     }
     return ['public_key' => $public, 'live' => (object) hf_live()];
+}
+
+/** What would be refused before anything is written; later phases lean on what the first one brings. */
+function hf_check_first($phases) {
+    hf_reload();
+    return ['refused' => hf_refused($phases[0]['edits'])];
 }
 
 /** What the package's own validators say, which compare with what is saved. */
@@ -238,8 +267,13 @@ function hf_sections($phases) {
     $before = [];
     foreach ($phases as $phase) {
         foreach ($phase['edits'] as $edit) {
-            $path = $edit['at'] == 'filter/rule' ? 'filter' : $edit['at'];
-            $before[$path] = config_get_path($path);
+            $paths = [$edit['at'] == 'filter/rule' ? 'filter' : $edit['at']];
+            if (preg_match('~^interfaces/(.+)$~', $edit['at'], $parts)) {
+                $paths = hf_of_interface($parts[1]);
+            }
+            foreach ($paths as $path) {
+                $before[$path] = config_get_path($path);
+            }
         }
     }
     return $before;
@@ -256,6 +290,7 @@ function hf_restore($request, $before) {
             $value === null ? config_del_path($path) : config_set_path($path, $value);
             $interface = str_starts_with($path, 'interfaces/') && $value !== null ? substr($path, 11) : $interface;
         }
+        hf_sort_interfaces();
         $message = "homelab.fabric: {$request['name']}: taken back, as it did not work";
         if ($changed && in_array(write_config($message), [false, -1], true)) {
             return ['restored' => false];

@@ -107,6 +107,11 @@ function hf_edit($edit, $stamp) {
     return true;
 }
 
+/** Where the configuration has what goes with an interface. */
+function hf_of_interface($key) {
+    return ["interfaces/{$key}", "dhcpd/{$key}", "dhcpdv6/{$key}"];
+}
+
 function hf_edit_object($edit) {
     $old = config_get_path($edit['at']);
     if (preg_match('~^interfaces/(opt\d+)$~', $edit['at'], $parts)) {
@@ -114,9 +119,7 @@ function hf_edit_object($edit) {
             throw new Exception("{$parts[1]} was given to {$old['if']} meanwhile; run again");
         }
         if ($edit['set'] === null) {
-            foreach (['interfaces', 'dhcpd', 'dhcpdv6'] as $section) {
-                config_del_path("{$section}/{$parts[1]}");
-            }
+            array_map('config_del_path', hf_of_interface($parts[1]));
             return $old !== null;
         }
     }
@@ -127,11 +130,15 @@ function hf_edit_object($edit) {
     $new = hf_merged(is_array($old) ? $old : [], $edit['set']);
     config_set_path($edit['at'], $new);
     if (str_starts_with($edit['at'], 'interfaces/')) {
-        $all = config_get_path('interfaces');
-        uksort($all, fn($one, $other) => hf_rank($one) <=> hf_rank($other) ?: strnatcmp($one, $other));
-        config_set_path('interfaces', $all);
+        hf_sort_interfaces();
     }
     return $new != $old;
+}
+
+function hf_sort_interfaces() {
+    $all = config_get_path('interfaces');
+    uksort($all, fn($one, $other) => hf_rank($one) <=> hf_rank($other) ?: strnatcmp($one, $other));
+    config_set_path('interfaces', $all);
 }
 
 /** wan, lan, then the others: the order of interfaces, and of their rules after the floating ones. */

@@ -114,10 +114,10 @@ def plan_tunnel(firewall: Firewall, target: Tunnel) -> list[Edit]:
         "enabled": "yes",
         "descr": firewall.descr,
         "listenport": str(target.listen_port or number(tunnel and tunnel.get("listenport")) or firewall.free_port()),
-        "mtu": str(target.mtu or DEFAULT_MTU),
     }
     if tunnel is None:
-        wanted.update(privatekey="@new", publickey="@own")
+        # pfSense never applies this one, but that of the interface.
+        wanted.update(mtu=str(target.mtu or DEFAULT_MTU), privatekey="@new", publickey="@own")
     elif tunnel.get("derived") and tunnel.get("publickey") != tunnel["derived"]:
         wanted["publickey"] = "@own"
     edits += change(TUNNELS, {"name": firewall.name}, tunnel, wanted, f"tunnel {firewall.name}", check="tunnel")
@@ -185,10 +185,14 @@ def _peer_view(item: Item) -> dict[str, Any]:
 
 
 def remove_tunnel(firewall: Firewall) -> list[Edit]:
-    """The peers, whosever they are, and the tunnel."""
+    """The tunnel and its peers. Those of others stay without a tunnel, as pfSense itself does it."""
     edits: list[Edit] = []
     for item in firewall.peers:
-        edits += _peer_change(firewall, item, None)
+        if peer_of(item).ours:
+            edits += _peer_change(firewall, item, None)
+        else:
+            find = {"tun": firewall.name, "publickey": str(item.get("publickey"))}
+            edits += change(PEERS, find, item, {"tun": "unassigned"}, f"peer {peer_of(item).name}")
     find = {"name": firewall.name}
     return edits + change(TUNNELS, find, firewall.tunnel, None, f"tunnel {firewall.name}", check="tunnel")
 

@@ -15,11 +15,10 @@ from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config impo
     Firewall,
     Item,
     addresses_of,
-    is_tracker,
     tracker,
 )
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_plan import Edit, change, setting
-from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import Options, interface_key
+from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_site import Options, interface_key, leads_out
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, covers
 
@@ -46,7 +45,7 @@ def plan_rules(firewall: Firewall, target: Tunnel | None, options: Options, port
     """Pass rules: the port from outside, and what may come in from the tunnel."""
     rules = [*_open(firewall, target, options, port), *_forward(firewall, target)] if target else []
     everything: list[Item] = firewall.dump["rules"]
-    own = [item for item in firewall.owned(everything) if is_tracker(item.get("tracker"), str(item["descr"]))]
+    own = firewall.owned_rules(everything)
     trackers = [item.get("tracker") for item in everything]
     edits: list[Edit] = []
     unmet: set[tuple[str, str]] = set()
@@ -90,8 +89,8 @@ def _rule(firewall: Firewall, serves: tuple[str, str], fields: dict[str, Any]) -
 
 
 def _open(firewall: Firewall, target: Tunnel, options: Options, port: int) -> Iterable[Rule]:
-    for name in options.wan_interfaces if target.open_port else ():
-        key = firewall.interface(name, "wan_interfaces")
+    names = options.wan_interfaces if target.open_port else ()
+    for key in dict.fromkeys(firewall.interface(name, "wan_interfaces") for name in names):
         item = firewall.interfaces[key]
         yield _rule(
             firewall,
@@ -115,7 +114,14 @@ def _forward(firewall: Firewall, target: Tunnel) -> Iterable[Rule]:
         if "/" in item:
             destination, family = {"address": item}, "inet6" if ":" in item else "inet"
         else:
-            destination = {"network": firewall.interface(item, "forward_to")}
+            key = firewall.interface(item, "forward_to")
+            if leads_out(firewall.interfaces[key]):
+                raise TunnelError(
+                    "forward_to",
+                    f"{item} leads out, and pfSense means its own network by it",
+                    "give the prefixes behind it, 0.0.0.0/0 or ::/0 for the Internet",
+                )
+            destination = {"network": key}
             versions = {":" in address for address in target.addresses}
             family = _families(False in versions, True in versions)
         # Any protocol: the field is absent.

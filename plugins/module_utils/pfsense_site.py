@@ -45,11 +45,15 @@ class Options(NamedTuple):
 
 
 class Routing(NamedTuple):
-    """Edits of gateways and routes, what of the target is in effect, and prefixes to take out of the routing table."""
+    """Edits of gateways and routes, what of the target is in effect, and prefixes to take out of the routing table.
+
+    `gateways`: names of those that the edits remove.
+    """
 
     edits: list[Edit]
     served: tuple[str, ...]
     gone: list[str]
+    gateways: list[str]
 
 
 def interface_key(firewall: Firewall) -> str:
@@ -57,6 +61,12 @@ def interface_key(firewall: Firewall) -> str:
     taken = firewall.interfaces
     free = next(f"opt{number}" for number in range(1, 4096) if f"opt{number}" not in taken)
     return firewall.assigned or free
+
+
+def leads_out(item: Item) -> bool:
+    """Whether an interface has an upstream gateway, given by hand or handed out: pfSense takes it for a WAN."""
+    given = item.get("gateway") or item.get("gatewayv6")
+    return bool(given) or item.get("ipaddr") in _HANDED[4] or item.get("ipaddrv6") in _HANDED[6]
 
 
 def plan_interface(firewall: Firewall, target: Tunnel, options: Options) -> list[Edit]:
@@ -131,6 +141,7 @@ def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) ->
     names: dict[tuple[str, int], str] = {}
     edits: list[Edit] = []
     moved: set[str] = set()
+    versions: set[int] = set()
     used = set()
     find_gateway = _gateways(firewall)
     for (peer, version), address in ways.addresses.items():
@@ -147,11 +158,11 @@ def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) ->
         }
         if found is not None and not firewall.owned([found]):
             continue
+        versions.add(version)
         new = change(GATEWAYS, {"name": name}, found, wanted, f"gateway {name}")
         moved |= {name} if new else set()
         edits += new
-    if edits:
-        edits = _pins(firewall, {version for _peer, version in ways.addresses}) + edits
+    edits = _pins(firewall, versions) + edits
     served, gone = [], []
     own_routes, foreign = _present_routes(firewall)
     for route, way in ways.carriers.items():
@@ -167,11 +178,10 @@ def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) ->
             served.append(network)
             find = {"network": network, "descr": str(item["descr"])}
             edits += change(ROUTES, find, item, None, f"route {network}")
-    for item in mine:
-        if item.get("name") not in used:
-            find = {"name": str(item.get("name"))}
-            edits += change(GATEWAYS, find, item, None, f"gateway {item.get('name')}")
-    return Routing(edits, sorted_prefixes(prefix for prefix in served if "/" in prefix), gone)
+    idle = {str(item.get("name")): item for item in mine if item.get("name") not in used}
+    for name, item in idle.items():
+        edits += change(GATEWAYS, {"name": name}, item, None, f"gateway {name}")
+    return Routing(edits, sorted_prefixes(prefix for prefix in served if "/" in prefix), gone, list(idle))
 
 
 class _Ways(NamedTuple):
@@ -319,29 +329,3 @@ def _plan_route(firewall: Firewall, route: str, gateway: str, before: Item | Non
     descr = firewall.marker + "route"
     wanted = {"network": route, "gateway": gateway, "descr": descr, "disabled": None}
     return change(ROUTES, {"network": route, "descr": descr}, before, wanted, f"route {route}")
-
-
-def check_unused(firewall: Firewall) -> None:
-    """What leans on an interface that shall go and is not ours stops it: pfSense would leave it dangling."""
-    key = firewall.assigned
-    if key is None:
-        return
-    dump = firewall.dump
-    gateways = [item for item in dump["gateways"] if item.get("interface") == key]
-    mine = firewall.owned(gateways)
-    names = {item.get("name") for item in gateways}
-    users = [f"gateway {item.get('name')}" for item in gateways if item not in mine]
-    users += [
-        f"route {item.get('network')}"
-        for item in dump["routes"]
-        if item.get("gateway") in names and item not in firewall.owned(dump["routes"])
-    ]
-    for what, items in (("rule", dump["rules"]), ("outbound NAT rule", dump["nat_rules"])):
-        here = [item for item in items if key in str(item.get("interface", "")).split(",")]
-        users += [f"{what} {item.get('descr') or item.get('tracker')!r}" for item in here if not firewall.owned([item])]
-    groups = [group for group in dump["groups"] if key in str(group.get("members") or "").split()]
-    users += [f"interface group {group.get('ifname')}" for group in groups]
-    bridges = [bridge for bridge in dump["bridges"] if key in str(bridge.get("members") or "").split(",")]
-    users += [f"bridge {bridge.get('bridgeif')}" for bridge in bridges]
-    if users:
-        raise TunnelError("state", f"{', '.join(users)} on {key} is not of our making", "remove it first")

@@ -16,7 +16,7 @@ description:
   - The firewall makes the key pair itself. The private key never leaves it.
   - The tunnel is assigned to an interface of its own, with its addresses and its MTU. What lies behind the peers is
     reached by static routes, through a gateway for each peer that leads somewhere. None of them becomes the default
-    gateway; if the firewall's default gateway is I(Automatic), the present one is chosen by name first.
+    gateway; if the firewall's default gateway is I(Automatic), the present one is chosen by name.
   - All that was made for a tunnel has a description that begins with C(homelab.fabric:). What a person made stays.
   - If nothing has to change, nothing is written, and the configuration history does not grow.
   - If what is written does not run afterwards, the previous configuration is written back and applied, and the module
@@ -41,7 +41,8 @@ options:
   forward_to:
     description:
       - Where traffic from the tunnel may go, each a pass rule on the tunnel's interface. An interface is given by key
-        (V(lan), V(opt1)), description or device.
+        (V(lan), V(opt1)), description or device, and means its own network. For the Internet give V(0.0.0.0/0) and
+        V(::/0); an interface with an upstream gateway is refused.
   masquerade:
     description:
       - Source prefixes whose traffic leaves under the firewall's own address, each an outbound NAT rule for each
@@ -79,8 +80,10 @@ notes:
   - Where to see it in the web interface - I(VPN > WireGuard), I(Interfaces > Assignments), I(System > Routing),
     I(Firewall > Rules) on the tunnel's own tab, I(Firewall > NAT > Outbound), I(Diagnostics > Configuration History).
   - A route that holds the address from which Ansible is connected, or a peer's own endpoint, is refused. So is removing
-    the tunnel through which Ansible is connected, or the peer that leads there.
-  - O(state=absent) is refused while a rule, gateway or route that a person made leans on the tunnel's interface.
+    the tunnel through which Ansible is connected, the peer that leads there, or the rule that lets it in.
+  - O(state=absent) is refused while something that a person made leans on the tunnel's interface or gateways, such as a
+    rule, a port forward, a route, a gateway group or a DNS server. So is taking away the last route through a gateway
+    that such a thing uses. Peers that a person made stay, without a tunnel.
   - WireGuard stays enabled, and the default gateway chosen, when the tunnel is removed.
 seealso:
   - module: homelab.fabric.linux_wireguard
@@ -187,7 +190,7 @@ PFSENSE_ARGUMENTS = {
 
 def main() -> None:
     module = AnsibleModule(argument_spec={**TUNNEL_ARGUMENTS, **PFSENSE_ARGUMENTS}, supports_check_mode=True)
-    backend = PfSenseBackend(module.params, module.run_command)
+    backend = PfSenseBackend(module.params, module.run_command, module.check_mode)
     converge(module, backend, backend.assume)
 
 

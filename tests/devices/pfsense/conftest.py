@@ -38,7 +38,13 @@ def _php(firewall: PfSense, first: str = "") -> Path:
 
 
 def _run(
-    firewall: PfSense, check: bool = False, patience: float = 0.2, uid: int = 0, client: str = "", **given: Any
+    firewall: PfSense,
+    check: bool = False,
+    patience: float = 0.2,
+    uid: int = 0,
+    client: str = "",
+    settle: bool = True,
+    **given: Any,
 ) -> Answer:
     arguments = {"name": "tun_wg0", **given, "_ansible_check_mode": check, "_ansible_diff": True}
     php = _php(firewall)
@@ -59,7 +65,8 @@ def _run(
         patch.setattr("ansible.module_utils._internal.is_controller", False, raising=False)
         with pytest.raises(SystemExit):
             pfsense_wireguard.main()
-    firewall.settle()
+    if settle:
+        firewall.settle()
     keys |= set(re.findall(r"<(?:privatekey|presharedkey)>(.+?)</", firewall.xml))
     keys |= {peer["preshared_key"] for peer in arguments.get("peers", ()) if peer.get("preshared_key")}
     for secret in keys:
@@ -81,7 +88,7 @@ def key() -> Callable[[int], str]:
 def run() -> Callable[..., Answer]:
     """run(firewall, check=False, **arguments): the module's answer. No key may stand in it.
 
-    uid, client: who runs it, and from which address.
+    uid, client: who runs it, and from which address. settle: whether to wait for the daemon's and the filter's work.
     """
     return _run
 

@@ -5,17 +5,20 @@ A connection that is cut is no death: what is begun is finished without it.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.homelab.fabric.plugins.module_utils import pfsense
 from pfsense_double import PfSense
 
 Answer = dict[str, Any]
@@ -84,17 +87,40 @@ def test_killed_at_every_write(
             firewall = copy(first, tmp_path / f"{place}-{number}")
             firewall.fault(f"{place} write {number}")
             run(firewall, **wanted[goal])
-            if firewall.entries("killed"):
-                now = peers(firewall)
-                for name in {*old, *new, *now}:
-                    # The same, but for the tunnel's own name.
-                    assert now.get(name) in (old.get(name), new.get(name))
+            assert firewall.entries("killed"), (place, number)
+            now = peers(firewall)
+            for name in {*old, *new, *now}:
+                # The same, but for the tunnel's own name.
+                assert now.get(name) in (old.get(name), new.get(name))
             last = run(firewall, **wanted[goal])
             assert not last.get("failed"), (place, number, last)
             again = run(firewall, **wanted[goal])
             assert again["commands"] == [], (place, number, again)
             assert state(firewall) == finished, (place, number)
             shutil.rmtree(firewall.root)
+
+
+def test_the_daemon_does_not_keep_others_out(tmp_path: Path, run: Run, relay: Answer, fixture: Any) -> None:
+    """It is started by a run, and lives on: what it inherited of that run it has for life."""
+    firewall = PfSense(tmp_path / "fw", "2.7.2", fixture("home.xml"), delay=8)
+    firewall.boot()
+    assert run(firewall, settle=False, **relay)["changed"]
+    start = time.monotonic()
+    second = run(firewall, settle=False, **{**relay, "mtu": 1300})
+    assert second.get("changed"), second
+    assert time.monotonic() - start < 6  # its own daemon's and filter's work is still to come
+
+
+def test_two_runs_do_not_meet(run: Run, relay: Answer, firewall: PfSense, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pfsense, "LOCKED", 0.4)
+    blank = firewall.xml
+    with (firewall.root / "var/run/homelab.fabric.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert run(firewall, **relay)["msg"] == (
+            "Another run is at work on this firewall. Run the playbook again when it is done"
+        )
+    assert firewall.xml == blank
+    assert run(firewall, **relay)["changed"]
 
 
 def test_a_removal_that_fails_is_taken_back(run: Run, relay: Answer, firewall: PfSense) -> None:
@@ -106,6 +132,53 @@ def test_a_removal_that_fails_is_taken_back(run: Run, relay: Answer, firewall: P
     assert state(firewall) == before
     assert not run(firewall, **relay)["changed"]
     assert not run(firewall, state="absent").get("failed")
+
+
+def test_the_daemons_late_write_loses_nothing(tmp_path: Path, run: Run, relay: Answer, fixture: Any) -> None:
+    """It writes what it read at its start, before what leans on the tunnel was written."""
+    firewall = PfSense(tmp_path / "fw", "2.7.2", fixture("home.xml"))
+    firewall.boot()
+    run(firewall, **relay)
+    stop = "require_once('wireguard/includes/wg.inc'); mwexec('service wireguardd stop');"
+    assert firewall.php(f"require_once('config.inc'); {stop}").status == 0
+    (firewall.root / "var/double/delay").write_text("1.0\n")
+    more = {**relay, "mtu": 1380, "forward_to": ["lan", "10.9.0.0/24"]}
+    assert not run(firewall, patience=2, **more).get("failed")
+    written = [entry["description"] for entry in firewall.entries("write")]
+    assert [text for text in written if "wireguard gateways" in text.lower()][-1].endswith(
+        "Enabled all WireGuard gateways."
+    )
+    ours = [text for text in written if "rule to 10.9.0.0/24 added" in text]
+    assert len(ours) == 2
+    assert "<mtu>1380</mtu>" in firewall.xml
+    assert "tun_wg0: to 10.9.0.0/24" in firewall.xml
+    assert not run(firewall, **more)["changed"]
+
+
+def test_a_late_rewrite_that_fails_leaves_no_route(
+    tmp_path: Path, run: Run, relay: Answer, fixture: Callable[[str], str]
+) -> None:
+    """The daemon's late write is written over, which fails: what was routed meanwhile leaves the routing table."""
+    first = PfSense(tmp_path / "fw", "2.8.0", fixture("home.xml"))
+    first.boot()
+    run(first, **relay)
+    (first.root / "var/run/wireguardd.pid").unlink()  # the daemon died; its gateways are on
+    (first.root / "var/double/delay").write_text("1.0\n")
+    vps, london = relay["peers"]
+    more = {**relay, "peers": [{**vps, "allowed_ips": [*vps["allowed_ips"], "10.44.0.0/16"]}, london]}
+    whole, before = copy(first, tmp_path / "whole"), len(first.entries("write"))
+    assert not run(whole, patience=2, **more).get("failed")
+    assert "10.44.0.0/16" in whole.system["routes"]
+    added = [n for n, e in enumerate(whole.entries("write")[before:], 1) if "10.44.0.0/16 added" in e["description"]]
+    assert len(added) == 2
+    first.fault(f"fail write {added[1]}")
+    failed = run(first, patience=2, **more)
+    assert failed["msg"] == (
+        "write_config() could not write the configuration. The previous configuration was restored"
+    )
+    assert "10.44.0.0/16" not in first.xml
+    assert "10.44.0.0/16" not in first.system["routes"]
+    assert "10.200.0.0/24" in first.system["routes"]
 
 
 MODULE = """

@@ -91,6 +91,9 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
         "peers[0].endpoint: 'b\u00fccher.example' is neither",
         "vps.example.org",
     ),
+    (peer(endpoint="host_:51820"), "peers[0].endpoint: 'host_' is neither", "vps.example.org"),
+    ({"forward_to": ["wan"]}, "forward_to: wan leads out, and pfSense means its own network by it", "0.0.0.0/0"),
+    ({"forward_to": ["PPP"]}, "forward_to: PPP leads out, and pfSense means its own network by it", "0.0.0.0/0"),
     (peer(name="a b"), "peers[0].name: 'a b' cannot be a name", "letters"),
     (peer(public_key="AAAA"), "peers[0].public_key: 'AAAA' is not a WireGuard key", "44"),
     (peer(preshared_key=SECRET[:-4]), "peers[0].preshared_key: the value is not a WireGuard key", "44"),
@@ -103,7 +106,8 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
 
 MORE = """
     <interfaces>
-        <opt7><if>vtnet1.7</if><descr><![CDATA[DMZ]]></descr></opt7>"""
+        <opt7><if>vtnet1.7</if><descr><![CDATA[DMZ]]></descr></opt7>
+        <opt8><if>pppoe0</if><descr><![CDATA[PPP]]></descr><ipaddr>pppoe</ipaddr></opt8>"""
 GROUPS = """
     <aliases><alias><name>servers</name><type>host</type><address>10.0.0.9</address></alias></aliases>
     <ifgroups><ifgroupentry><ifname>Guests</ifname><members>opt7</members></ifgroupentry></ifgroups>
@@ -150,12 +154,13 @@ class Stricter(PfSense):
 def test_the_packages_own_validators_are_asked(run: Run, tmp_path: Path, fixture: Callable[[str], str]) -> None:
     firewall = Stricter(tmp_path / "fw", "2.7.2", fixture("home.xml"))
     before = firewall.xml
-    answer = run(firewall, addresses=["10.3.2.1/24"], **peer(preshared_key=SECRET))
-    assert answer["msg"] == (
-        "pfSense refuses it, and nothing was written: "
-        "The pre-shared key ((redacted)) is not a valid WireGuard pre-shared key."
-    )
-    assert firewall.xml == before
+    for check in (True, False):
+        answer = run(firewall, check=check, addresses=["10.3.2.1/24"], **peer(preshared_key=SECRET))
+        assert answer["msg"] == (
+            "pfSense refuses it, and nothing was written: "
+            "The pre-shared key ((redacted)) is not a valid WireGuard pre-shared key."
+        )
+        assert firewall.xml == before
     assert not run(firewall, addresses=["10.3.2.1/24"], **peer()).get("failed")
 
 

@@ -55,6 +55,15 @@ def test_keys_stay_where_they_are(tmp_path: Path, run: Run, relay: Answer, fixtu
             assert not [secret for secret in secrets if secret in text and path.stat().st_mode & 0o077], path
 
 
+def test_what_pfsense_writes_keeps_its_own_mode(run: Run, relay: Answer, firewall: PfSense) -> None:
+    """Others read config.xml, rules.debug and the history; only what is ours is for root alone."""
+    assert run(firewall, **relay)["changed"]
+    written = {"cf/conf/config.xml", "tmp/rules.debug", "cf/conf/backup/backup.cache"}
+    assert {oct((firewall.root / path).stat().st_mode & 0o777) for path in written} == {"0o644"}
+    (ours,) = (firewall.root / "var/run").glob("homelab.fabric.*")
+    assert ours.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize("shown", ["commands", "diff", "warnings", "msg"])
 def test_what_is_shown_holds_no_part_of_the_configuration(
     run: Run, relay: Answer, firewall: PfSense, shown: str

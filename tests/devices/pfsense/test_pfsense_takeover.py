@@ -69,8 +69,8 @@ def test_what_is_there_already_is_used(run: Run, site: PfSense) -> None:
 def test_it_is_not_removed_while_somebody_leans_on_it(run: Run, site: PfSense) -> None:
     before = without_revision(site.xml)
     assert run(site, state="absent")["msg"] == (
-        "state: gateway WG_S2S_GW, route 10.20.0.0/16, rule 'site B to LAN' on opt1 is not of our making: "
-        "remove it first"
+        "state: gateway WG_S2S_GW, route 10.20.0.0/16, rule 'site B to LAN' is not of our making and "
+        "needs opt1, which would go: remove or change it first"
     )
     assert without_revision(site.xml) == before
 

@@ -72,6 +72,19 @@ def test_a_tunnel_never_becomes_the_default_gateway(
         assert pins(answer) == expected
 
 
+def test_a_default_gateway_that_became_automatic_again_is_pinned(
+    run: Run, relay: Answer, tmp_path: Path, fixture: Any
+) -> None:
+    firewall = PfSense(tmp_path / "fw", "2.8.0", fixture("home.xml"))
+    firewall.boot()
+    run(firewall, **relay)
+    firewall.xml = changed(firewall.xml, ("<defaultgw4>WANGW<", "<defaultgw4><"))
+    assert pins(run(firewall, check=True, **relay)) == ["gw4 WANGW"]
+    assert run(firewall, **relay)["changed"]
+    assert "<defaultgw4>WANGW<" in firewall.xml
+    assert not run(firewall, **relay)["changed"]
+
+
 def test_others_dial_by_ipv4_and_by_an_ipv6_tunnel(run: Run, relay: Answer, tmp_path: Path, fixture: Any) -> None:
     text = changed(fixture("home.xml"), ("</interfaces>", HE.format("")), ("<defaultgw6></", "<defaultgw6>HENET_V6</"))
     firewall = PfSense(tmp_path / "fw", "2.7.2", text, interfaces=("vtnet0", "vtnet1", "gif0"))
@@ -105,10 +118,49 @@ def test_who_comes_through_the_tunnel_may_not_close_it(run: Run, relay: Answer, 
         assert run(firewall, client=client, **{**relay, "peers": left})["msg"].startswith(f"peers: {begins}")
         assert "its LAN" in run(firewall, client=client, check=True, state="absent")["msg"]
         assert firewall.xml == before
-        # All else may change.
-        other = {**relay, "mtu": 1300, "forward_to": []}
+        # All else may change, but for the rule that lets it in: ssh came to the address on the LAN.
+        other = {**relay, "mtu": 1300, "open_port": False, "forward_to": ["192.168.20.0/28"]}
         assert not run(firewall, client=client, check=True, **other).get("failed")
+        for kept in ([], ["10.0.10.0/24"], ["192.168.20.128/25"]):
+            assert run(firewall, client=client, **{**relay, "forward_to": kept})["msg"] == (
+                f"forward_to: Ansible is connected from {client} to 192.168.20.1 through this tunnel, and no rule "
+                "would let it in any more: keep what holds 192.168.20.1, or connect to the firewall from its LAN"
+            )
+        assert firewall.xml == before
     assert not run(firewall, client="192.168.20.9", state="absent").get("failed")
+
+
+PASS = (
+    "<rule><tracker>1700000007</tracker><type>pass</type><interface>{}</interface><ipprotocol>inet</ipprotocol>"
+    "<protocol>{}</protocol><source>{}</source><destination>{}</destination>{}</rule><separator>"
+)
+OPT1, SELF, ANY = ("<network>opt1</network>", "<network>(self)</network><port>22</port>", "<any></any>")
+
+
+@pytest.mark.parametrize(
+    ("rule", "lets_in"),
+    [
+        (PASS.format("opt1", "tcp", OPT1, SELF, ""), True),
+        (PASS.format("WireGuard", "tcp", "<address>172.26.5.0/24</address>", "<network>lanip</network>", ""), True),
+        (PASS.format("opt1,wan", "any", ANY, ANY, "<floating>yes</floating>"), True),
+        (PASS.format("opt1", "tcp", ANY, "<any></any><port>20:30</port>", ""), True),
+        (PASS.format("opt1", "udp", ANY, ANY, ""), False),
+        (PASS.format("opt1", "tcp", "<address>172.26.5.6</address>", ANY, ""), False),
+        (PASS.format("opt1", "tcp", ANY, "<network>wanip</network>", ""), False),
+        (PASS.format("opt1", "tcp", ANY, "<any></any><port>443</port>", ""), False),
+        (PASS.format("opt1", "tcp", ANY, ANY, "<disabled></disabled>"), False),
+        (PASS.format("lan", "tcp", ANY, ANY, ""), False),
+    ],
+)
+def test_a_persons_rule_may_let_it_in(
+    run: Run, relay: Answer, tmp_path: Path, fixture: Any, rule: str, lets_in: bool
+) -> None:
+    firewall = PfSense(tmp_path / "fw", "2.8.0", fixture("home.xml"))
+    firewall.boot()
+    run(firewall, **relay)
+    firewall.xml = changed(firewall.xml, ("<separator>", rule))
+    closed = run(firewall, check=True, client="172.26.5.155", **{**relay, "forward_to": []})
+    assert closed.get("failed", False) is not lets_in, closed
 
 
 def test_who_is_connected_from_outside_is_not_led_into_it(run: Run, relay: Answer, firewall: PfSense) -> None:
@@ -118,7 +170,8 @@ def test_who_is_connected_from_outside_is_not_led_into_it(run: Run, relay: Answe
     assert firewall.xml == blank
     # From a network of the firewall's own it comes as before, however wide the route is.
     wide = {**relay["peers"][0], "allowed_ips": ["172.26.5.155/32", "192.168.0.0/16"]}
-    assert not run(firewall, client="192.168.20.9", check=True, **{**relay, "peers": [wide]}).get("failed")
+    assert not run(firewall, client="192.168.20.9", **{**relay, "peers": [wide]}).get("failed")
+    assert not run(firewall, client="192.168.20.9", check=True, state="absent").get("failed")
 
 
 def test_who_is_not_root_is_told_so(run: Run, firewall: PfSense) -> None:

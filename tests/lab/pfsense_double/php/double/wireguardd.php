@@ -1,19 +1,19 @@
 <?php
 /*
  * The daemon's own part of `service wireguardd start`, in the background: it enables WireGuard's gateways and writes
- * config.xml whenever it gets to it, then sets routes and endpoints. In the lab it goes on and looks endpoints up again.
+ * config.xml as it was at its start, whenever it gets to it, then sets routes and endpoints. In the lab it goes on and
+ * looks endpoints up again.
  */
 
 require_once('config.inc');
-$pid_path = double_path('/var/run/wireguardd.pid');
-if (!double_is_folder()) {
-	$file = fopen($pid_path, 'ce');
-	flock($file, LOCK_EX);
-	ftruncate($file, 0);
-	fwrite($file, (string) getmypid());
-	fflush($file);
-}
 require_once('wireguard/includes/wg.inc');
+$file = fopen(double_path('/var/run/wireguardd.pid'), 'ce');
+if (!double_is_folder()) {
+	flock($file, LOCK_EX);
+}
+ftruncate($file, 0);
+fwrite($file, (string) getmypid());
+fflush($file);
 double_delay();
 double_wg_set_gateways(true);
 setup_gateways_monitor();
