@@ -138,7 +138,8 @@ def test_wan_within_an_allowed_prefix_is_not_cut_off(site: Site) -> None:
     """Marks come before the main table's longer prefixes: what WAN's network holds, and answers to it, go there."""
     router, peer, beyond = site.flint.router, site.state["peers"][0], "198.51.7.1"
     state = {**site.state, "peers": [{**peer, "allowed_ips": [*peer["allowed_ips"], "198.51.0.0/16"]}]}
-    site.hub.router.sh(f"ip address add {beyond}/32 dev lo")
+    site.hub.router.sh(f"ip address add {beyond}/32 dev lo; nft insert rule inet fw4 srcnat ip saddr {beyond} accept")
+    site.hub.router.sh("nft insert rule inet fw4 input iifname wg0 ip daddr 198.51.0.0/16 drop")
     site.flint.run(**state)
     assert not site.flint.run(**state)["changed"]
     router.wait("ip route show table 1001", "198.51.0.0/16")
