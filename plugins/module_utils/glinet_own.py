@@ -94,7 +94,7 @@ def _iptables(name: str, targets: Sequence[str], lans: Sequence[str]) -> Own:
         f"-A LOCAL_POLICY -d {t} -m mark --mark 0x0/{MASK} -j MARK --set-xmark {mark(name)}/{MASK}" for t in targets
     ]
     # Before it is marked, an answer from WAN's address would leave through the interface that has this address. What
-    # has to be first is put there (-I), for rtp2.sh may make LOCAL_POLICY anew, and fw3 run this a second time, meanwhile.
+    # has to be first is put there (-I): meanwhile rtp2.sh may make LOCAL_POLICY anew, and fw3 run this a second time.
     answers = "-I LOCAL_POLICY -m conntrack --ctdir REPLY -m addrtype --src-type LOCAL --limit-iface-out -j RETURN"
     chain = _source_chain(name)
     commands = [
