@@ -16,7 +16,8 @@ from openwrt_double.router import Router, unavailable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
 
-from tests.devices.openwrt.test_glinet_owner import PROVIDER, RTP2
+from tests.devices.openwrt.test_glinet_owner import PROVIDER
+from tests.devices.openwrt.test_glinet_wireguard import RTP2
 
 Owner = Any  # of conftest.py: what the fixture `own` makes
 Result = dict[str, Any]
