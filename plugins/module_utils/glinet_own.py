@@ -15,6 +15,7 @@ and its answers from WAN's own address are never marked, whatever network WAN ge
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 from typing import Iterable, Mapping, NamedTuple, Sequence
 
@@ -92,21 +93,23 @@ def _iptables(name: str, targets: Sequence[str], lans: Sequence[str]) -> Own:
     loaded = [
         f"-A LOCAL_POLICY -d {t} -m mark --mark 0x0/{MASK} -j MARK --set-xmark {mark(name)}/{MASK}" for t in targets
     ]
-    # Before it is marked, an answer from WAN's address would leave through the interface that has this address.
-    answers = "-A LOCAL_POLICY -m conntrack --ctdir REPLY -m addrtype --src-type LOCAL --limit-iface-out -j RETURN"
-    chain = f"iptables -t nat -A {_source_chain(name)}"
+    # Before it is marked, an answer from WAN's address would leave through the interface that has this address. What
+    # has to be first is put there (-I): meanwhile rtp2.sh may make LOCAL_POLICY anew, and fw3 run this a second time.
+    answers = "-I LOCAL_POLICY -m conntrack --ctdir REPLY -m addrtype --src-type LOCAL --limit-iface-out -j RETURN"
+    chain = _source_chain(name)
     commands = [
         *(_once(f"-t mangle {rule}") for rule in (answers, *loaded)),
-        f"iptables -t nat -N {_source_chain(name)} 2>/dev/null || iptables -t nat -F {_source_chain(name)}",
-        *(f"{chain} -s {lan} -j RETURN" for lan in lans),
-        f"{chain} -j MASQUERADE",
+        f"iptables -t nat -N {chain} 2>/dev/null || iptables -t nat -F {chain}",
+        f"iptables -t nat -A {chain} -j MASQUERADE",
+        *(f"iptables -t nat -I {chain} -s {lan} -j RETURN" for lan in lans),
         _once(f"-t nat {_source(name)}"),
     ]
     return Own("\n".join(f"{command} # {MARKER}{name}" for command in commands), loaded)
 
 
 def _once(rule: str) -> str:
-    return f"iptables {rule.replace(' -A ', ' -C ')} 2>/dev/null || iptables {rule} 2>/dev/null"
+    present = re.sub(" -[AI] ", " -C ", rule, count=1)
+    return f"iptables {present} 2>/dev/null || iptables {rule} 2>/dev/null"
 
 
 def _source(name: str) -> str:

@@ -16,7 +16,8 @@ from openwrt_double.router import Router, unavailable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
 
-from tests.devices.openwrt.test_glinet_owner import PROVIDER, RTP2
+from tests.devices.openwrt.test_glinet_owner import PROVIDER
+from tests.devices.openwrt.test_glinet_wireguard import RTP2
 
 Owner = Any  # of conftest.py: what the fixture `own` makes
 Result = dict[str, Any]
@@ -138,7 +139,8 @@ def test_wan_within_an_allowed_prefix_is_not_cut_off(site: Site) -> None:
     """Marks come before the main table's longer prefixes: what WAN's network holds, and answers to it, go there."""
     router, peer, beyond = site.flint.router, site.state["peers"][0], "198.51.7.1"
     state = {**site.state, "peers": [{**peer, "allowed_ips": [*peer["allowed_ips"], "198.51.0.0/16"]}]}
-    site.hub.router.sh(f"ip address add {beyond}/32 dev lo")
+    site.hub.router.sh(f"ip address add {beyond}/32 dev lo; nft insert rule inet fw4 srcnat ip saddr {beyond} accept")
+    site.hub.router.sh("nft insert rule inet fw4 input iifname wg0 ip daddr 198.51.0.0/16 drop")
     site.flint.run(**state)
     assert not site.flint.run(**state)["changed"]
     router.wait("ip route show table 1001", "198.51.0.0/16")
