@@ -66,23 +66,38 @@ def own_id(kind: str, name: str) -> str:
 
 def peer_of(section: Section) -> Peer | None:
     """None for a section that makes no peer because it has no key, or one that is none."""
-    description = section.get("description")
+    return _peer_of(*(section.get(option) for option in _PEER_OPTIONS), section.is_on("disabled"))
+
+
+_PEER_OPTIONS = (
+    "description",
+    "public_key",
+    "preshared_key",
+    "allowed_ips",
+    "persistent_keepalive",
+    "endpoint_host",
+    "endpoint_port",
+)
+
+
+@lru_cache(maxsize=4096)  # each is asked for several times in a run, and there may be hundreds
+def _peer_of(
+    description: str, key: str, preshared: str, allowed: str, keepalive: str, host: str, port: str, disabled: bool
+) -> Peer | None:
     ours = description.startswith(MARKER)
-    key: str | None = section.get("public_key")
+    public_key: str | None = None
     try:
-        key = parse_key(str(key), "public_key")
+        public_key = parse_key(key, "public_key")
     except TunnelError:
         if not ours:
             return None
-        key = None
-    active = ours or not section.is_on("disabled")
     return Peer(
-        name=description[len(MARKER) :].strip() if ours else description or str(key),
-        public_key=key,
-        preshared_key=Secret(section.get("preshared_key")) if section.get("preshared_key") else None,
-        endpoint=_endpoint(section),
-        allowed_ips=prefixes(section, "allowed_ips") if active else (),
-        keepalive=_number(section.get("persistent_keepalive")) or 0,
+        name=description[len(MARKER) :].strip() if ours else description or str(public_key),
+        public_key=public_key,
+        preshared_key=Secret(preshared) if preshared else None,
+        endpoint=_endpoint(host, port),
+        allowed_ips=_prefixes(allowed) if ours or not disabled else (),
+        keepalive=_number(keepalive) or 0,
         ours=ours,
     )
 
@@ -172,13 +187,12 @@ def _target(section: Section) -> tuple[str, ...]:
     return (network,) if network else ()
 
 
-def _endpoint(section: Section) -> Endpoint | None:
-    host = section.get("endpoint_host")
+def _endpoint(host: str, port: str) -> Endpoint | None:
     if not host:
         return None
     with contextlib.suppress(TunnelError):  # somebody else's slip, which then differs from what is wanted
         host = parse_host(host, "endpoint_host")
-    return Endpoint(host, _number(section.get("endpoint_port")) or DEFAULT_PORT)
+    return Endpoint(host, _number(port) or DEFAULT_PORT)
 
 
 @lru_cache(maxsize=65536)

@@ -60,15 +60,18 @@ class Firewall:
     def live(self) -> Mapping[str, Any] | None:
         """The running interface: up, public_key, listen_port, peers by public key."""
         found = self.dump["live"].get(self.name)
-        return found if isinstance(found, Mapping) else None
+        return found if isinstance(found, dict) else None
 
     @property
     def unfinished(self) -> bool:
         """Whether a run was cut short between writing and applying."""
         return self.name in self.dump["unfinished"]
 
+    def owns(self, item: Item) -> bool:
+        return str(item.get("descr", "")).startswith(self.marker)
+
     def owned(self, items: Iterable[Item]) -> list[Item]:
-        return [item for item in items if str(item.get("descr", "")).startswith(self.marker)]
+        return [item for item in items if self.owns(item)]
 
     def owned_rules(self, rules: Iterable[Item]) -> list[Item]:
         """Filter rules of ours: a copy that a person made has the description, and a number of its own."""
@@ -107,8 +110,8 @@ def _free_name(tunnels: Iterable[Item], interfaces: Mapping[str, Item]) -> str:
 
 def rows(container: Any) -> list[Item]:
     """The rows of <addresses> or <allowedips>; one that is empty is read as a text."""
-    found = container.get("row") if isinstance(container, Mapping) else None
-    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+    found = container.get("row") if isinstance(container, dict) else None
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
 
 
 def prefixes_of(container: Any) -> tuple[str, ...]:

@@ -66,9 +66,9 @@ def change(
 
 
 def _same(before: Any, wanted: Any) -> bool:
-    if isinstance(before, Mapping) and isinstance(wanted, Mapping):
+    if isinstance(before, dict) and isinstance(wanted, dict):
         return before.keys() == wanted.keys() and all(_same(before[key], wanted[key]) for key in wanted)
-    if before is None or wanted is None or isinstance(before, (Mapping, list)) or isinstance(wanted, (Mapping, list)):
+    if before is None or wanted is None or isinstance(before, (dict, list)) or isinstance(wanted, (dict, list)):
         return bool(before == wanted)
     return str(before) == str(wanted)
 
@@ -78,7 +78,7 @@ def _shown(key: str, value: Any) -> str:
         return "(none)"
     if key in _SECRET and value:
         return REDACTED
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         inner = value.get("row")
         if isinstance(inner, list):
             return ",".join(f"{row['address']}/{row['mask']}" for row in inner)

@@ -8,7 +8,7 @@ Pure: what was read in, TunnelError out.
 
 from __future__ import annotations
 
-from typing import Any, Collection, Iterable, Mapping, NamedTuple
+from typing import Any, Collection, Iterable, NamedTuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils.pfsense_config import (
     Firewall,
@@ -46,7 +46,7 @@ def check_unused(firewall: Firewall, gateways: Collection[str], whole: bool) -> 
     others = [item for item in dump["gateways"] if key and item.get("interface") == key]
     names = {*gateways, *(str(item.get("name")) for item in others)}
     users = [f"gateway {name}" for name in sorted(names.difference(gateways))]
-    routes = [item for item in dump["routes"] if item not in firewall.owned(dump["routes"])]
+    routes = [item for item in dump["routes"] if not firewall.owns(item)]
     users += [f"route {item.get('network')}" for item in routes if item.get("gateway") in names]
     for what, items, own in (
         ("rule", dump["rules"], firewall.owned_rules(dump["rules"])),
@@ -83,7 +83,7 @@ def _names(rule: Item, key: str) -> bool:
 
 
 def _network(side: Any) -> Any:
-    return side.get("network") if isinstance(side, Mapping) else None
+    return side.get("network") if isinstance(side, dict) else None
 
 
 class Connection(NamedTuple):

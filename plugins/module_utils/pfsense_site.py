@@ -156,7 +156,7 @@ def plan_routing(firewall: Firewall, target: Tunnel | None, options: Options) ->
             "ipprotocol": _FAMILY[version],
             "descr": firewall.marker + peer,
         }
-        if found is not None and not firewall.owned([found]):
+        if found is not None and not firewall.owns(found):
             continue
         versions.add(version)
         new = change(GATEWAYS, {"name": name}, found, wanted, f"gateway {name}")
@@ -244,7 +244,7 @@ def _gateways(firewall: Firewall) -> Callable[[str, int, str], tuple[str, Item |
     """For a peer, IP version and address: our gateway, somebody else's to the same place, or the name of a new one."""
     gateways: list[Item] = firewall.dump["gateways"]
     mine = {(firewall.purpose(item), item.get("ipprotocol")): item for item in firewall.owned(gateways)}
-    others = {item.get("gateway"): item for item in gateways if not firewall.owned([item])}
+    others = {item.get("gateway"): item for item in gateways if not firewall.owns(item)}
     taken = {str(item.get("name")).lower() for item in gateways}
 
     def find(peer: str, version: int, address: str) -> tuple[str, Item | None]:
@@ -280,7 +280,7 @@ def _default_gateway(firewall: Firewall, version: int) -> str:
     """The name of the gateway that automatic means now; ``-`` is none."""
     address, chosen = ("ipaddrv6", "gatewayv6") if version == 6 else ("ipaddr", "gateway")
     family = [item for item in firewall.dump["gateways"] if item.get("ipprotocol") == _FAMILY[version]]
-    others = [str(item.get("name")) for item in family if item not in firewall.owned(family)]
+    others = [str(item.get("name")) for item in family if not firewall.owns(item)]
     interfaces = {key: item for key, item in firewall.interfaces.items() if not str(item.get("if")).startswith(AUTO)}
     given = [str(item.get(chosen)) for item in interfaces.values() if item.get(chosen) in others]
     handed = [

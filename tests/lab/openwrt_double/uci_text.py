@@ -6,6 +6,7 @@ Few imports here and in the other uci_*.py: a script calls `uci` dozens of times
 from __future__ import annotations
 
 _BLANKS = " \t\n\v\f\r"  # isspace() in C
+_MEANING = _BLANKS + "#;'\"\\"
 
 
 class UciError(Exception):
@@ -112,12 +113,22 @@ class Reader:
                 self._single(found)
             elif char == '"':
                 self._double(found)
-            elif char != "\\" or self._backslash():
+            elif char != "\\":
+                found.append(self._plain())
+            elif self._backslash():
                 found.append(self._char)
                 self._here += 1
             if self._char and self._char in _BLANKS:
                 self._here += 1
                 return "".join(found)
+
+    def _plain(self) -> str:
+        """The characters from here to the next one that means something."""
+        start = self._here
+        self._here += 1
+        while self._here < self._end and self._text[self._here] not in _MEANING:
+            self._here += 1
+        return self._text[start : self._here]
 
     def _backslash(self) -> bool:
         """Step over it; whether the character behind it is meant as it is. At a line's end it joins the next line."""
@@ -144,7 +155,9 @@ class Reader:
             if not char:
                 if not self._grow():
                     raise self.error('EOF with unterminated "')
-            elif char != "\\" or self._backslash():
+            elif char != "\\":
+                found.append(self._plain())
+            elif self._backslash():
                 found.append(self._char)
                 self._here += 1
         self._here += 1
