@@ -55,16 +55,12 @@ try() {{
     name=$1
     end=$((now + $2))
     shift 2
-    began=$now
     until said=$("$@" 2>&1); do
-        ended=$(date +%s)
-        if [ $ended -ge $end ]; then
+        if [ "$(date +%s)" -ge $end ]; then
             echo "@lost $name $(echo "$said" | sed -n 's/^ping6*: //p' | head -n 1)"
             return
         fi
-        # Without a route it is over at once; and not every busybox sleeps for less.
-        [ $ended -gt $began ] || sleep 1
-        began=$(date +%s)
+        sleep 0.2 2>/dev/null || sleep 1 # not every busybox takes a fraction
     done
     echo "@came $name $(echo "$said" | sed -n 's/.* time[=<]\\([0-9.]*\\).*/\\1/p' | head -n 1)"
 }}
