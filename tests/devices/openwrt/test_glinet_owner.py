@@ -135,7 +135,10 @@ def test_ipv6_is_written_and_read_back(flint: Owner, london: Result) -> None:
     flint.run(**state)
     assert router.sh(told) == "fd00:3:2::6/128\n"
     assert any("IPv6 is off on this router" in warning for warning in flint.warnings)
-    router.sh("uci set glipv6.globals.enabled=1; uci commit; ifup " + flint.name)
+    # In two steps: right after `ifup` alone, the interface that is shown may still be the old one.
+    router.sh(f"uci set glipv6.globals.enabled=1; uci commit; ifdown {flint.name}")
+    router.wait(f"[ -e /sys/class/net/{flint.name} ] || echo gone", "gone")
+    router.sh(f"ifup {flint.name}")
     router.wait(f"wg show {flint.name} endpoints", "198.51.100.7")
     assert not flint.run(**state)["changed"]
     assert not any("IPv6" in warning for warning in flint.warnings)
