@@ -125,6 +125,7 @@ def test_an_edited_peer_is_taken_up_while_the_link_stays(hub: Owner, sofia: Resu
     assert not hub.run(**changed)["changed"]
     # The next set-up by the firmware finds the same.
     router.sh("ifup wgserver")
+    router.wait(UP, '"up":true')
     router.wait("ip route show dev wgserver", "192.168.7.0/24")
     assert router.sh(told) == live
     assert not hub.run(**changed)["changed"]
@@ -155,6 +156,7 @@ def test_what_is_the_interfaces_own_sets_it_up_again(hub: Owner, sofia: Result, 
     again = hub.run(**sofia)
     assert [line.split()[0] for line in again["commands"]] == ["uci", "uci", "wg", "ip"]
     router.sh("ifup wgserver")
+    router.wait(UP, '"up":true')
     assert key(4) in router.wait("wg show wgserver peers", key(4))
     router.wait("ip route show dev wgserver", "192.168.0.0/24")
     assert not hub.run(**sofia)["changed"]
