@@ -19,7 +19,14 @@ from typing import Iterable, Mapping, NamedTuple
 from ansible_collections.homelab.fabric.plugins.module_utils.glinet_own import Near, marked, place_of
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_firewall import Wanted, open_port
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import own_id, prefixes
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import (
+    Line,
+    Options,
+    Section,
+    Sections,
+    delete,
+    edits,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer, Tunnel, needed_routes
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Endpoint,
@@ -32,8 +39,6 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 
 KEEPALIVE = 25  # seconds; what the firmware takes for none
 MANUAL_GROUP = "1957"  # of what the web interface and the app add by hand
-Sections = Mapping[str, Section]
-Options = Mapping[str, "str | tuple[str, ...] | None"]
 
 
 class Config(NamedTuple):

@@ -11,11 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from typing import Iterable, Mapping, NamedTuple
+from typing import Iterable, NamedTuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils.glinet_client import free_number
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import own_id
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import (
+    Line,
+    Options,
+    Section,
+    Sections,
+    delete,
+    edits,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer, Tunnel, needed_routes
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Secret,
@@ -29,8 +36,6 @@ NAME = "wgserver"
 MARK = MARKER + NAME
 SERVER = "main_server"
 PACKAGE = "wireguard_server"
-Sections = Mapping[str, Section]
-Options = Mapping[str, "str | tuple[str, ...] | None"]
 
 
 class Config(NamedTuple):

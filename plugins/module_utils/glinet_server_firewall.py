@@ -11,7 +11,6 @@ nobody else does.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Mapping
 
 from ansible_collections.homelab.fabric.plugins.module_utils.glinet_server import NAME
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_firewall import (
@@ -20,10 +19,9 @@ from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_firewall im
     plan_sections,
     policy_of,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Sections, delete, edits
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 
-Sections = Mapping[str, Section]
 ZONE, PORT, TO_LAN, FROM_LAN, AMONG = NAME, f"{NAME}_allow", f"{NAME}2lan", f"lan2{NAME}", f"{NAME}2{NAME}"
 OF_FIRMWARE = (f"{NAME}2wan", f"{NAME}_allow_dns")  # which it makes besides, and nobody asked for
 

@@ -9,17 +9,22 @@ else put the interface into is used, and left alone.
 
 from __future__ import annotations
 
-from typing import Iterable, Mapping, NamedTuple
+from typing import Iterable, NamedTuple
 
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import is_ours, own_id, prefixes
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import (
+    Line,
+    Options,
+    Section,
+    Sections,
+    delete,
+    edits,
+)
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import TunnelError, sorted_prefixes
 
 FIREWALL = "firewall"
 ZONE_NAME = 11  # characters; fw3 passes longer ones over with a warning
-Sections = Mapping[str, Section]
-Options = Mapping[str, "str | tuple[str, ...] | None"]
 
 
 class Wanted(NamedTuple):

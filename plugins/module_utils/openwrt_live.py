@@ -17,11 +17,11 @@ import shlex
 from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import (
-    Sections,
     installed_routes,
     peer_of,
     peer_sections,
 )
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Sections
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Secret,

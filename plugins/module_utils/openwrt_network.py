@@ -13,9 +13,9 @@ import contextlib
 import ipaddress
 import re
 from functools import lru_cache
-from typing import Iterable, Mapping, NamedTuple
+from typing import Iterable, NamedTuple
 
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, delete, edits
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, Section, Sections, delete, edits
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import MARKER, Peer, Tunnel, needed_routes
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     Endpoint,
@@ -29,7 +29,6 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
 NETWORK = "network"
 DEFAULT_PORT = 51820  # of an endpoint without one
 HIDDEN = "hidden"  # what the read script puts in a private key's place
-Sections = Mapping[str, Section]
 
 
 class RoutePlan(NamedTuple):

@@ -48,6 +48,10 @@ class Section:
         return self.get(option, default).lower() in _ON
 
 
+Sections = Mapping[str, Section]  # by id
+Options = Mapping[str, "str | tuple[str, ...] | None"]  # None: not set
+
+
 class Line(NamedTuple):
     """A line for `uci batch`, and how it is shown."""
 
@@ -91,7 +95,7 @@ def edits(
     there: Section | None,
     name: str,
     kind: str,
-    wanted: Mapping[str, str | tuple[str, ...] | None],
+    wanted: Options,
 ) -> list[Line]:
     """What brings a section to these options; None: not set. Options that are not named stay as they are."""
     lines = []
