@@ -61,7 +61,8 @@ def find_python(versions: tuple[str, ...]) -> str:
 def parts() -> Iterator[Part]:
     """All parts, in the order in which they run."""
     yield Part("unit", "unit", [f"{BIN}/pytest", "-n", "2", "tests/unit"])
-    yield Part("devices", "devices", [f"{BIN}/pytest", "-n", "2", "tests/devices"])
+    # By files: some tests go on from each other in one network of routers.
+    yield Part("devices", "devices", [f"{BIN}/pytest", "-n", "2", "--dist", "loadfile", "tests/devices"])
     # Hosts in namespaces of their own, and routers in the test's process: two tests may be at work at once.
     apart = ["tests/integration/linux", "tests/integration/sites"]
     yield Part("no-lab", "integration", [f"{BIN}/pytest", "-n", "2", *apart])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,28 @@ def router(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Router]:
 @pytest.fixture(scope="session")
 def own() -> Callable[[Router], Owner]:
     return Owner
+
+
+@pytest.fixture(scope="session")
+def computer() -> Callable[[], AbstractContextManager[int]]:
+    """A computer for a router's LAN, while the context lasts: the PID that has its namespace. Root is never skipped."""
+
+    @contextmanager
+    def plugged() -> Iterator[int]:
+        if os.geteuid():
+            pytest.skip("needs root, to plug routers together")
+        keeper = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE
+        )
+        assert keeper.stdout
+        keeper.stdout.readline()
+        try:
+            yield keeper.pid
+        finally:
+            keeper.kill()
+            keeper.communicate()
+
+    return plugged
 
 
 @pytest.fixture

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from openwrt_double.factory import DEFAULTS
-from openwrt_double.router import Router, unavailable
+from openwrt_double.router import Router
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
 
@@ -84,23 +84,18 @@ class Site:
 
 @pytest.fixture(scope="module", params=["gl-4.8", "gl-4.8-op24"])
 def site(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, own: Callable[..., Owner]
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    own: Callable[..., Owner],
+    computer: Callable[[], AbstractContextManager[int]],
 ) -> Iterator[Site]:
-    if os.geteuid() or unavailable():
-        pytest.skip(unavailable() or "needs root, to plug two routers together")
     folder = tmp_path_factory.mktemp("site")
-    computer = subprocess.Popen(["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE)
-    assert computer.stdout
-    computer.stdout.readline()
-    try:
-        with (
-            Router(folder / "hub", release="23.05", config=HUB_CONFIG) as hub,
-            Router(folder / "flint", release=request.param, minute=0.2) as flint,
-        ):
-            yield Site(own(hub), own(flint, glinet=True), computer.pid)
-    finally:
-        computer.kill()
-        computer.communicate()
+    with (
+        computer() as pid,
+        Router(folder / "hub", release="23.05", config=HUB_CONFIG) as hub,
+        Router(folder / "flint", release=request.param, minute=0.2) as flint,
+    ):
+        yield Site(own(hub), own(flint, glinet=True), pid)
 
 
 def test_packets_go_both_ways_once_the_hub_has_answered(site: Site) -> None:

@@ -18,7 +18,9 @@ LAB = Path(__file__).resolve().parent.parent
 
 
 def unavailable() -> str:
-    """Why no router can run here; empty when one can."""
+    """Why no router can run here; empty when one can. For root always: there a test fails, and is never skipped."""
+    if os.geteuid() == 0:
+        return ""
     if not Path("/dev/net/tun").exists():
         return "needs /dev/net/tun"
     done = subprocess.run([*_namespaces(), "true"], capture_output=True, text=True, check=False)
