@@ -48,6 +48,10 @@ class DeviceError(Exception):
     """A device refused or could not be reached. The message says what was asked, what it answered, and the remedy."""
 
 
+class OvertakenError(DeviceError):
+    """Somebody changed the device after it was read. Nothing was written."""
+
+
 class Command(NamedTuple):
     """One step on the device: what it is in the device's own language, secrets redacted, and the step itself."""
 
@@ -102,6 +106,19 @@ def converged(
 
     Without `assume`, what the task before announced in check mode is left out of the commands.
     """
+    try:
+        return _converged(params, backend, check_mode, with_diff, assume)
+    except OvertakenError:  # what is there now may need another plan; who goes on changing it is told
+        return _converged(params, backend, check_mode, with_diff, assume)
+
+
+def _converged(
+    params: dict[str, Any],
+    backend: Backend,
+    check_mode: bool,
+    with_diff: bool,
+    assume: Callable[[Tunnel], None] | None,
+) -> dict[str, Any]:
     wanted = parse_tunnel(params, backend.device)
     if not check_mode:
         # What another play only announced in check mode is as unknown as what it never said.

@@ -19,7 +19,21 @@ TABLE_FOLDER = "/etc/nftables.d"  # read by fw4 inside of its table
 LISTS = "/etc/domain_mac_list"  # of prefixes, which rules of route_policy name
 BAD_RESOLVER = "1.1.1.1"
 
+# The firmware's scripts run `uci set` for each option, so what is pending may be theirs, and committed in a moment.
 _KIND = """
+pending() {
+    name='[]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?'
+    uci changes 2>/dev/null | grep -oE "^[-+|~@^]?${some:-(EITHER)}[.]$name(=|$)" | tr -d =
+}
+changes=$(pending)
+i=0
+while [ "$changes" ] && [ $i -lt 3 ]; do
+    sleep 1
+    i=$((i + 1))
+    changes=$(pending)
+done
+part changes
+echo "$changes"
 part missing
 for tool in uci ubus wg ip awk md5sum; do command -v $tool >/dev/null || echo $tool; done
 part kind
@@ -46,13 +60,8 @@ part firewall
 # rtp2.sh commits what others have pending, on fw4 in every package. Of peers only what is needed is shown: groups hold
 # passwords of providers, and a private key never leaves the router.
 READ = (
-    _KIND
-    + """
-part changes
-some='(EITHER)'
-[ ! -x /sbin/fw4 ] || some='[A-Za-z0-9_-]+'
-uci changes 2>/dev/null | grep -oE "^[-+|~@^]?$some[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)" | tr -d =
-"""
+    "[ ! -x /sbin/fw4 ] || some='[A-Za-z0-9_-]+'"
+    + _KIND
     + _SECTIONS
     + """
 part wireguard
@@ -99,10 +108,6 @@ SERVER_PACKAGES = ("network", "firewall", "wireguard_server")
 SERVER_FILE = "/etc/config/wireguard_server"
 READ_SERVER = (
     _KIND
-    + """
-part changes
-uci changes 2>/dev/null | grep -oE "^[-+|~@^]?(EITHER)[.][]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?(=|$)" | tr -d =
-"""
     + _SECTIONS
     + """
 part server

@@ -14,7 +14,7 @@ import secrets
 import shlex
 from typing import Callable, Mapping, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError, OvertakenError
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import Step
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_uci import Line, staged
 from ansible_collections.homelab.fabric.plugins.module_utils.wg import redact
@@ -192,8 +192,8 @@ if ! mkdir $d/lock 2>/dev/null; then
     mkdir $d/lock 2>/dev/null || {{ part failed; echo lock; exit 1; }}
 fi
 echo $$ >$d/lock/pid
-[ "$(md5sum {files} 2>/dev/null)" = {sums} ] || fail meanwhile
-[ -z "$(for p in {packages}; do uci changes $p; done 2>/dev/null)" ] || fail meanwhile
+[ "$(md5sum {files} 2>/dev/null)" = {sums} ] || fail {meanwhile}
+[ -z "$(for p in {packages}; do uci changes $p; done 2>/dev/null)" ] || fail {meanwhile}
 rm -rf $d/stage
 mkdir $d/stage
 {body}
@@ -222,6 +222,7 @@ def apply(
     files = " ".join(f"/etc/config/{package}" for package in packages)
     body = _APPLY.format(
         limit=limit,
+        meanwhile=_MEANWHILE,
         sums=shlex.quote(plan.sums),
         files=files,
         packages=" ".join(packages),
@@ -229,7 +230,8 @@ def apply(
     )
     parts = _run(execute, plan.name, body + read)
     if "failed" in parts:
-        raise DeviceError(_explain(parts["failed"], plan.name, {**_REASONS, **(reasons or {})}, limit))
+        error = OvertakenError if parts["failed"].startswith(_MEANWHILE) else DeviceError
+        raise error(_explain(parts["failed"], plan.name, {**_REASONS, **(reasons or {})}, limit))
     return parts
 
 
@@ -346,9 +348,10 @@ fi
 /etc/init.d/firewall reload >$d/$n.err 2>&1 || fail firewall"""
 
 
+_MEANWHILE = "meanwhile"
 _REASONS = {
     "lock": "Another run is at work on this router. Run the playbook again when it is done",
-    "meanwhile": "Somebody changed /etc/config/network or /etc/config/firewall during this run. Run the playbook again",
+    _MEANWHILE: "Somebody changed /etc/config/network or /etc/config/firewall during this run. Run the playbook again",
     "uci": "`uci` did not take the configuration; nothing was committed. It said: {said}",
     "genkey": "`wg genkey` made no key; nothing was committed. It said: {said}",
     "probe": "the router cannot make a WireGuard interface; nothing was committed. It said: {said}. Install "

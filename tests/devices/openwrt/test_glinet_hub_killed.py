@@ -8,8 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
 
 from tests.devices.openwrt.test_glinet_killed import FIRST
@@ -34,17 +32,6 @@ def state_of(hub: Owner) -> str:
     return str(hub.router.sh(script))
 
 
-def again(hub: Owner, **arguments: Any) -> Result:
-    """A run right after one that died: the firmware may still be at work, which the error tells to wait for."""
-    try:
-        return dict(hub.run(**arguments))
-    except DeviceError as error:
-        if "Somebody changed this router's configuration" not in str(error):
-            raise
-        time.sleep(0.5)
-        return dict(hub.run(**arguments))
-
-
 def settled(hub: Owner, wanted: str) -> str:
     """The state once it is the wanted one, or does not become it: netifd works beside the script."""
     deadline = time.monotonic() + 10
@@ -65,7 +52,7 @@ def test_a_change_of_peers_killed_anywhere(hub: Owner, sofia: Result, london: Re
     index = hub.router.sh("cat /sys/class/net/wgserver/ifindex")
     number, now = FIRST, 1
     while die_at(hub, number, **states[1 - now]):
-        again(hub, **states[1 - now])
+        hub.run(**states[1 - now])
         now = 1 - now
         assert settled(hub, wanted[now]) == wanted[now], number
         assert hub.router.sh("ls -A /var/run/homelab.fabric; cat /sys/class/net/wgserver/ifindex") == index
@@ -77,10 +64,10 @@ def test_the_first_run_and_the_last_killed_anywhere(hub: Owner, sofia: Result) -
     blank = state_of(hub)
     number = FIRST - 3
     while die_at(hub, number, **sofia):
-        again(hub, **sofia)
+        hub.run(**sofia)
         assert "192.168.9.0/24" in hub.router.wait("ip route show dev wgserver", "192.168.9.0/24"), number
         die_at(hub, number // 2, state="absent")  # its end as well
-        again(hub, state="absent")
+        hub.run(state="absent")
         assert settled(hub, blank) == blank, number
         number += 4
     assert number >= 18

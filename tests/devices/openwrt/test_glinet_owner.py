@@ -151,6 +151,14 @@ def test_ipv6_is_written_and_read_back(flint: Owner, london: Result) -> None:
 
 
 @both_firewalls
+def test_what_the_firmware_is_about_to_commit_is_waited_for(flint: Owner, london: Result) -> None:
+    router = flint.router
+    router.sh("uci set network.lan.mtu=1400; (sleep 0.5; uci commit network) >/dev/null 2>&1 </dev/null &")
+    flint.run(**london)
+    assert router.sh("uci get network.lan.mtu; uci changes") == "1400\n"
+    assert not flint.run(**london)["changed"]
+
+
 def test_changes_in_any_package_count_where_rtp2_commits_them_all(flint: Owner, london: Result) -> None:
     flint.router.sh("uci set glipv6.globals.mine=1")
     if flint.router.sh("[ -x /sbin/fw4 ] || echo fw3"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -134,19 +135,38 @@ def test_two_runs_at_once_do_not_mix(owner: Owner, spoke: Result) -> None:
     router.sh("echo 99999 >/var/run/homelab.fabric/lock/pid")
     assert owner.run(**{**spoke, "peers": []})["changed"]
 
-    for commit in (True, False):
 
-        def late(script: str, commit: bool = commit) -> Any:
-            if "stage commit" in script:
-                owner.uci(f"set network.lan.mtu=149{int(commit)}", commit=commit)
-            return execute(script)
+@pytest.mark.parametrize(
+    ("commit", "times", "told"),
+    [
+        (True, 1, ""),
+        (True, 2, "Somebody changed /etc/config/network"),
+        (False, 1, "this router has changes that nobody committed (network.lan.mtu)"),
+    ],
+)
+def test_somebody_changes_the_router_after_it_was_read(
+    owner: Owner, spoke: Result, commit: bool, times: int, told: str
+) -> None:
+    """Once is a reason to read again; it is one run for the user, with what the other one wrote."""
+    execute, left = owner.execute, [f"set network.lan.mtu=149{number}" for number in range(times)]
 
-        owner.execute = late
-        with pytest.raises(DeviceError, match="Somebody changed /etc/config/network"):
+    def late(script: str) -> Any:
+        if "stage commit" in script and left:
+            owner.uci(left.pop(), commit=commit)
+        return execute(script)
+
+    owner.execute = late
+    if told:
+        with pytest.raises(DeviceError, match=re.escape(told)):
             owner.run(**spoke)
-        owner.execute = execute
+        assert "wg0" not in owner.router.sh("uci show network")
+    else:
+        assert owner.run(**spoke)["changed"]
+    assert not left
+    owner.execute = execute
     owner.uci("revert network")
-    assert owner.run(**spoke)["changed"]
+    assert owner.run(**spoke)["changed"] == bool(told)
+    assert owner.router.sh("uci get network.lan.mtu") == "1490\n" or not commit
 
 
 def test_a_full_tunnel_without_a_way_for_its_own_packets(owner: Owner, spoke: Result) -> None:

@@ -18,6 +18,7 @@ from .wireguard_proto import IP, WG, prefix, run
 
 STATES = Path("/tmp/wireguard")
 RTP2 = "/usr/bin/rtp2.sh"
+SETTING = 0.1  # seconds: the firmware's scripts run `uci set` for each option, and anybody sees those before the commit
 FALLBACK_DNS = "1.0.0.1"
 
 

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from . import gl_marks
+from .gl_proto import SETTING
 from .uci_read import is_on, one
 from .uci_store import Package, Section, Store
 
@@ -44,9 +45,10 @@ class Configuration:
     def commit(self) -> None:
         """With everything that anybody has pending in these packages, and on fw4 in all of them."""
         names = [name for name in self.store.names() if name in OURS or Path("/sbin/fw4").exists()]
-        for name, package in self.packages.items():
+        fresh = [package for package in self.packages.values() if package.fresh]
+        for package in fresh:
             self.store.save(package)
-            assert name
+        time.sleep(SETTING if fresh else 0)
         for name in names:
             self.store.commit(name)
         self.packages = {}

@@ -11,8 +11,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 
-from .gl_proto import RTP2, STATES
+from .gl_proto import RTP2, SETTING, STATES
 from .uci_read import is_on, load, one
 from .uci_store import Package, Section, Store
 from .wireguard_proto import IP, WG, prefix, run
@@ -157,6 +158,7 @@ def clear_firewall() -> None:
 
 def commit(store: Store, package: Package) -> None:
     store.save(package)
+    time.sleep(SETTING)
     store.commit("firewall")
     command = ["/etc/init.d/firewall", "reload"]
     subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
