@@ -48,6 +48,10 @@ class DeviceError(Exception):
     """A device refused or could not be reached. The message says what was asked, what it answered, and the remedy."""
 
 
+class NotAllowedError(DeviceError):
+    """The user may not do what only some of this collection needs."""
+
+
 class OvertakenError(DeviceError):
     """Somebody changed the device after it was read. Nothing was written."""
 

@@ -48,7 +48,8 @@ ls -l KEYS_FILE 2>/dev/null | cut -c 5-10
 """
 _SECTIONS = """
 part network
-uci -q -X show network | awk -v n=$n '
+net=$(uci -q -X show network)
+echo "$net" | awk -v n=$n '
 /^network\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
 /^network\\./ && (name[3] == "" || name[2] == n) { show = 1 }
 /^network\\./ && name[3] ~ /^(proto|device|ifname|interface|target|netmask|config|disabled)$/ { show = 1 }
@@ -65,9 +66,11 @@ READ = (
     + _SECTIONS
     + """
 part wireguard
-own=$(uci -q get network.$n.config)
-made=$(uci -q show wireguard | sed -n "s/^wireguard[.]\\([A-Za-z0-9_]*\\)[.]description='homelab.fabric: $n'$/\\1/p")
-uci -q -X show wireguard | awk -v own=" $(echo $own $made) " '
+clients=$(uci -q -X show wireguard)
+client() { echo "$clients" | sed -n "s/^wireguard[.]$1='\\(.*\\)'$/\\1/p"; }
+own=$(option config)
+made=$(echo "$clients" | sed -n "s/^wireguard[.]\\([A-Za-z0-9_]*\\)[.]description='homelab.fabric: $n'$/\\1/p")
+echo "$clients" | awk -v own=" $(echo $own $made) " '
 /^wireguard\\./ { show = 0; key = $0; sub(/=.*/, "", key); split(key, name, ".") }
 /^wireguard\\./ && (name[3] == "" || name[3] ~ /^(group_|peer_|address_|end_point|presharedkey_)/) { show = 1 }
 /^wireguard\\./ && name[3] ~ /^(name|description|public_key|allowed_ips|mtu|persistent_keepalive)$/ { show = 1 }
@@ -81,11 +84,12 @@ part lists
 for f in LISTS/dst_net*; do [ ! -f "$f" ] || { echo "# ${f##*/}"; head -n 1000 "$f"; }; done
 part key
 peer=$made
-[ ! "$own" ] || ! uci -q get wireguard.$own >/dev/null || peer=$own
-key=$(uci -q get wireguard.$peer.private_key)
-[ "$key" ] || key=$(uci -q get wireguard.group_$(uci -q get wireguard.$peer.group_id).private_key)
+echo "$clients" | grep -q "^wireguard[.]$own=" && peer=$own
+key=$(client $peer.private_key)
+[ "$key" ] || key=$(client group_$(client $peer.group_id).private_key)
 [ ! "$key" ] || echo "$key" | wg pubkey 2>/dev/null || echo bad
 key=
+clients=
 part written
 grep -s "# homelab.fabric: $n\\$" USER_FILE
 cat TABLE_FOLDER/90-fabric-$n.nft 2>/dev/null
@@ -93,11 +97,13 @@ part marked
 iptables -t mangle -S LOCAL_POLICY 2>/dev/null
 nft list chain inet fw4 fabric_$n 2>/dev/null
 part advice
-for p in glconfig network dhcp wireguard gl-dns gl-dns-v2; do
-    grep -sqw 'BAD_RESOLVER' /etc/config/$p && uci -q show $p |
+adguard=/etc/AdGuardHome/config.yaml
+cd /etc/config
+grep -lsw 'BAD_RESOLVER' glconfig network dhcp wireguard gl-dns gl-dns-v2 $adguard | while read p; do
+    [ $p != $adguard ] || { echo $p; continue; }
+    uci -q show $p |
         awk -F= '/[.](track_ip|dns|server|[a-z_]*dns[a-z_0-9]*)=/ && /[^0-9.]BAD_RESOLVER[^0-9.]/ { print $1 }'
 done
-grep -sqw 'BAD_RESOLVER' /etc/AdGuardHome/config.yaml && echo /etc/AdGuardHome/config.yaml
 """
     + REDIAL
     + LIVE
@@ -122,7 +128,7 @@ show { print }'
 part policy
 uci -q get route_policy.global.enabled
 part key
-c=$(uci -q get network.$n.config)
+c=$(option config)
 key=$(uci -q get wireguard_server.${c:-main_server}.private_key)
 [ ! "$key" ] || echo "$key" | wg pubkey 2>/dev/null || echo bad
 key=

@@ -193,7 +193,7 @@ if ! mkdir $d/lock 2>/dev/null; then
 fi
 echo $$ >$d/lock/pid
 [ "$(md5sum {files} 2>/dev/null)" = {sums} ] || fail {meanwhile}
-[ -z "$(for p in {packages}; do uci changes $p; done 2>/dev/null)" ] || fail {meanwhile}
+uci changes 2>/dev/null | grep -qE '^[-+|~@^]?({packages})[.]' && fail {meanwhile}
 rm -rf $d/stage
 mkdir $d/stage
 {body}
@@ -225,7 +225,7 @@ def apply(
         meanwhile=_MEANWHILE,
         sums=shlex.quote(plan.sums),
         files=files,
-        packages=" ".join(packages),
+        packages="|".join(packages),
         body="\n".join(_body(plan)),
     )
     parts = _run(execute, plan.name, body + read)

@@ -15,7 +15,7 @@ import ssl
 import traceback
 from typing import Any, Mapping, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError
+from ansible_collections.homelab.fabric.plugins.module_utils.converge import DeviceError, NotAllowedError
 from ansible_collections.homelab.fabric.plugins.module_utils.routeros_rows import Row, Sentence
 from ansible_collections.homelab.fabric.plugins.module_utils.values import REDACTED
 
@@ -46,10 +46,6 @@ CONNECTION_ARGUMENTS: dict[str, Any] = {
 
 class Trap(Exception):
     """The router refused one sentence; the message is its own."""
-
-
-class NotAllowed(DeviceError):
-    """The user's group lacks a policy that only some of this collection needs."""
 
 
 class _OtherService(Exception):
@@ -148,15 +144,19 @@ class Router:
         self.writes += 1
         self._ask(str(sentence), sentence.words(), sentence.secrets())
 
-    def ping(self, address: str, source: str = "") -> tuple[float | None, str]:
-        """Send one packet: its round trip in milliseconds, or None and what the router says. Raises DeviceError."""
-        words = ["/ping", f"=address={address}", "=count=1"] + ([f"=src-address={source}"] if source else [])
+    def ping(self, address: str, source: str = "", seconds: float = 1) -> tuple[float | None, str]:
+        """Send one packet: its round trip in milliseconds, or None and what the router says. Raises DeviceError.
+
+        `seconds`, 0.01 to 5: an answer that has not come then is lost.
+        """
+        words = ["/ping", f"=address={address}", "=count=1", f"=interval={round(seconds * 1000)}ms"]
+        words += [f"=src-address={source}"] if source else []
         try:
             row = next(iter(self._ask("/ping", words, ())), {})
         except DeviceError as error:
             if "not enough permissions" not in str(error):
                 raise
-            raise NotAllowed(
+            raise NotAllowedError(
                 f"username: {self.where} does not let this user ping: give the user's group the policy test"
             ) from None
         if row.get("received", "0") == "0":

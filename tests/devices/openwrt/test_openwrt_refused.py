@@ -126,7 +126,7 @@ def test_one_clear_error(owner: Owner, spoke: Result, prepare: str, given: Resul
 
 
 def test_two_runs_at_once_do_not_mix(owner: Owner, spoke: Result) -> None:
-    router, execute = owner.router, owner.execute
+    router = owner.router
     owner.run(**spoke)
     router.sh("mkdir /var/run/homelab.fabric/lock; echo 1 >/var/run/homelab.fabric/lock/pid")
     with pytest.raises(DeviceError, match="Another run is at work"):

@@ -72,8 +72,8 @@ class DataPlane(Plane):
             self._say(str(error))
             return {}
 
-    def ping(self, address: str, source: str) -> float | None:
-        words = ["ping", "-c", "1", "-W", "1", *(["-I", source] if source else []), address]
+    def ping(self, address: str, source: str, seconds: float) -> float | None:
+        words = ["ping", "-c", "1", "-W", str(seconds), *(["-I", source] if source else []), address]
         done = subprocess.run(words, text=True, capture_output=True, check=False)
         taken = re.search(r" time=([0-9.]+) ms", done.stdout)
         return float(taken[1]) if taken else None

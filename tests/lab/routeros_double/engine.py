@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable
 
 from .menus import NAMED, SINGLE, Menu
@@ -31,7 +32,7 @@ class Engine:
         menus: dict[str, Menu],
         view: Callable[[Menu], View],
         committed: Callable[[str], None],
-        ping: Callable[[str, str], float | None],
+        ping: Callable[[str, str, float], float | None],
     ) -> None:
         self._tree = tree
         self._running = running
@@ -94,7 +95,7 @@ class Engine:
         if "test" not in policies:
             raise Trap("not enough permissions (9)")
         for name in command.attributes:
-            if name not in ("address", "count", "src-address"):
+            if name not in ("address", "count", "interval", "src-address"):
                 raise Trap(f"unknown parameter {name}")
         if "address" not in command.attributes:
             raise Trap("missing =address=")
@@ -106,7 +107,12 @@ class Engine:
             except ValueError:
                 raise Trap(f"invalid value for argument {name}") from None
         host = command.attributes["address"]
-        taken = self._ping(host, command.attributes.get("src-address", ""))
+        source = command.attributes.get("src-address", "")
+        interval = re.fullmatch(r"(\d+)(m?)s", command.attributes.get("interval", "1s"))
+        seconds = int(interval[1]) / (1000 if interval[2] else 1) if interval else 0
+        if not 0.01 <= seconds <= 5:
+            raise Trap("failure: this double knows intervals of 10ms to 5s, which MikroTik documents")
+        taken = self._ping(host, source, seconds)
         if taken is None:
             words = ["=status=timeout", "=sent=1", "=received=0", "=packet-loss=100"]
         else:

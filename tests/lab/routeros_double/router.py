@@ -41,9 +41,11 @@ class Plane:
         """Live state of an interface's peers by public key."""
         return self.told.get(interface_id, {})
 
-    def ping(self, address: str, source: str) -> float | None:
-        """The milliseconds of a packet's round trip, None if it is lost. `source` is empty where any will do."""
-        return self.answering.get(address)
+    def ping(self, address: str, source: str, seconds: float) -> float | None:
+        """The milliseconds of a packet's round trip, None if it is not there after `seconds`. `source` is empty where
+        any will do."""
+        taken = self.answering.get(address)
+        return taken if taken is not None and taken <= seconds * 1000 else None
 
     def stop(self) -> None:
         """Take everything down: the power is off."""
