@@ -10,7 +10,6 @@ from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
 from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Node, TopologyError, read_networks
-from ansible_collections.homelab.fabric.plugins.module_utils.picture import draw
 from ansible_collections.homelab.fabric.plugins.module_utils.topology import in_document, tunnels_of
 from ansible_collections.homelab.fabric.plugins.module_utils.values import public_key_fact, sorted_prefixes
 
@@ -80,6 +79,14 @@ def wireguard_tunnel(
     }
 
 
+def wireguard_new_keys(tunnel: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+    """The peers of `tunnel` whose public key the result `made` of its module does not have."""
+    there = {peer["name"]: peer["public_key"] for peer in made["peers"]}
+    return [
+        peer["name"] for peer in tunnel["peers"] if peer["public_key"] and there.get(peer["name"]) != peer["public_key"]
+    ]
+
+
 def wireguard_hub(networks: Mapping[str, Any], node: str, network: str = "") -> dict[str, Any]:
     """What `node`, as the hub of road warriors, tells them about the network."""
     name = wireguard_network(networks, node, network)
@@ -126,6 +133,9 @@ def wireguard_sites(
 
 def wireguard_picture(networks: Mapping[str, Any], network: str) -> str:
     """The network as an SVG document."""
+    # Each task that uses any filter of this collection loads this file.
+    from ansible_collections.homelab.fabric.plugins.module_utils.picture import draw
+
     if network not in networks:
         raise AnsibleFilterError(f"wireguard_networks has no network {network!r}: name one of {', '.join(networks)}")
     try:
@@ -141,6 +151,7 @@ class FilterModule:
         return {
             "wireguard_hub": wireguard_hub,
             "wireguard_network": wireguard_network,
+            "wireguard_new_keys": wireguard_new_keys,
             "wireguard_picture": wireguard_picture,
             "wireguard_sites": wireguard_sites,
             "wireguard_tunnel": wireguard_tunnel,

@@ -6,7 +6,11 @@ import base64
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.fabric.plugins.filter.wireguard import wireguard_sites, wireguard_tunnel
+from ansible_collections.homelab.fabric.plugins.filter.wireguard import (
+    wireguard_new_keys,
+    wireguard_sites,
+    wireguard_tunnel,
+)
 
 OLD, NEW = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 NETWORKS: dict[str, Any] = {
@@ -45,6 +49,18 @@ def test_pfsense_gets_the_next_hop_of_each_peer() -> None:
     networks = {"relay": {"prefix": "10.100.0.0/24", "nodes": nodes}}
     assert wireguard_tunnel(networks, "fw", {})["gateways"] == {"hub": ["10.100.0.1"]}
     assert wireguard_tunnel(networks, "spoke", {})["gateways"] == {}
+
+
+def test_which_keys_came_after_the_tunnel_was_made() -> None:
+    tunnel = {
+        "peers": [{"name": "a", "public_key": NEW}, {"name": "b", "public_key": OLD}, {"name": "c", "public_key": None}]
+    }
+    made = {
+        "peers": [{"name": "b", "public_key": OLD}, {"name": "a", "public_key": OLD}, {"name": "d", "public_key": OLD}]
+    }
+    assert wireguard_new_keys(tunnel, made) == ["a"]
+    assert wireguard_new_keys(tunnel, {"peers": []}) == ["a", "b"]
+    assert wireguard_new_keys({"peers": []}, made) == []
 
 
 def test_where_packets_to_other_sites_are_sent() -> None:
