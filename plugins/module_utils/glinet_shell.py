@@ -23,7 +23,7 @@ BAD_RESOLVER = "1.1.1.1"
 _KIND = """
 pending() {
     name='[]@A-Za-z0-9_[-]+([.][A-Za-z0-9_]+)?'
-    uci changes 2>/dev/null | grep -oE "^[-+|~@^]?${some:-(EITHER)}[.]$name(=|$)" | tr -d =
+    changes | grep -oE "^[-+|~@^]?${some:-(EITHER)}[.]$name(=|$)" | tr -d =
 }
 changes=$(pending)
 i=0

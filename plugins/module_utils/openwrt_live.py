@@ -18,6 +18,7 @@ from typing import Any, Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_network import (
     installed_routes,
+    parse_network,
     peer_of,
     peer_sections,
 )
@@ -116,9 +117,8 @@ def parse_routes(text: str, device: str = "") -> list[Route]:
         if line in ("4", "6"):
             version = line
         elif words and ("dev" in words or device):
-            prefix = words[0].replace("default", "0.0.0.0/0" if version == "4" else "::/0")
-            if re.match(r"[0-9a-f.:]+(/\d+)?$", prefix):
-                network = str(ipaddress.ip_network(prefix, strict=False))
+            network = parse_network(words[0].replace("default", "0.0.0.0/0" if version == "4" else "::/0"))
+            if network:
                 way = device or words[words.index("dev") + 1]
                 routes.append(Route(network, way, "via" in words))
     return routes

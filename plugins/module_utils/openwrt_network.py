@@ -65,7 +65,7 @@ def own_id(kind: str, name: str) -> str:
 
 def peer_of(section: Section) -> Peer | None:
     """None for a section that makes no peer because it has no key, or one that is none."""
-    return _peer_of(*(section.get(option) for option in _PEER_OPTIONS), section.is_on("disabled"))
+    return _peer_of(*map(section.options.get, _PEER_OPTIONS))
 
 
 _PEER_OPTIONS = (
@@ -76,13 +76,14 @@ _PEER_OPTIONS = (
     "persistent_keepalive",
     "endpoint_host",
     "endpoint_port",
+    "disabled",
 )
 
 
 @lru_cache(maxsize=4096)  # each is asked for several times in a run, and there may be hundreds
-def _peer_of(
-    description: str, key: str, preshared: str, allowed: str, keepalive: str, host: str, port: str, disabled: bool
-) -> Peer | None:
+def _peer_of(*options: tuple[str, ...] | None) -> Peer | None:
+    section = Section("", "", {name: values for name, values in zip(_PEER_OPTIONS, options) if values})
+    description, key, preshared, allowed, keepalive, host, port = map(section.get, _PEER_OPTIONS[:-1])
     ours = description.startswith(MARKER)
     public_key: str | None = None
     try:
@@ -95,7 +96,7 @@ def _peer_of(
         public_key=public_key,
         preshared_key=Secret(preshared) if preshared else None,
         endpoint=_endpoint(host, port),
-        allowed_ips=_prefixes(allowed) if ours or not disabled else (),
+        allowed_ips=_prefixes(allowed) if ours or not section.is_on("disabled") else (),
         keepalive=_number(keepalive) or 0,
         ours=ours,
     )
@@ -108,7 +109,7 @@ def prefixes(section: Section, option: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4096)
 def _prefixes(text: str) -> tuple[str, ...]:
-    words = map(_network, re.split(r"[\s,]+", text))
+    words = map(parse_network, re.split(r"[\s,]+", text))
     return sorted_prefixes(word for word in words if word)
 
 
@@ -182,7 +183,7 @@ def _target(section: Section) -> tuple[str, ...]:
     text = section.get("target")
     if section.get("netmask") and "/" not in text:
         text += "/" + section.get("netmask")
-    network = _network(text)
+    network = parse_network(text)
     return (network,) if network else ()
 
 
@@ -204,8 +205,8 @@ def _interface(word: str) -> str | None:
 
 
 @lru_cache(maxsize=65536)
-def _network(word: str) -> str | None:
-    """The prefix around it."""
+def parse_network(word: str) -> str | None:
+    """The prefix around an address with its length, in normal form; None for what is none."""
     address = _interface(word)
     return str(ipaddress.ip_network(address, strict=False)) if address else None
 

@@ -105,6 +105,7 @@ umask 077
 n={name}
 d={folder}
 part() {{ echo; echo "@@{nonce} $1"; }}
+changes() {{ for f in /tmp/.uci/*; do [ ! -s $f ] || uci changes ${{f##*/}}; done 2>/dev/null; }}
 option() {{ echo "${{net:=$(uci -q -X show network)}}" | sed -n "s/^network[.]$n[.]$1='\\(.*\\)'$/\\1/p"; }}
 {body}
 part end
@@ -121,7 +122,7 @@ md5sum /etc/config/network /etc/config/firewall 2>/dev/null
 part mode
 ls -l /etc/config/network | cut -c 5-10
 part changes
-uci changes 2>/dev/null | awk -F= '/^[-+|~@^]?(network|firewall)\\./ { print $1 }'
+changes | awk -F= '/^[-+|~@^]?(network|firewall)\\./ { print $1 }'
 part network
 net=$(uci -q -X show network)
 echo "$net" | awk -v n=$n '
@@ -193,7 +194,7 @@ if ! mkdir $d/lock 2>/dev/null; then
 fi
 echo $$ >$d/lock/pid
 [ "$(md5sum {files} 2>/dev/null)" = {sums} ] || fail {meanwhile}
-uci changes 2>/dev/null | grep -qE '^[-+|~@^]?({packages})[.]' && fail {meanwhile}
+changes | grep -qE '^[-+|~@^]?({packages})[.]' && fail {meanwhile}
 rm -rf $d/stage
 mkdir $d/stage
 {body}

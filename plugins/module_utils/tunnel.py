@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible_collections.homelab.fabric.plugins.module_utils.values import (
@@ -148,8 +149,12 @@ def check_peers(peers: Sequence[Peer]) -> None:
 
 def needed_routes(addresses: Iterable[str], allowed_ips: Iterable[str]) -> tuple[str, ...]:
     """The allowed IPs that the interface's own networks do not cover: what `wg-quick` adds as routes."""
-    connected = tuple(addresses)
-    return sorted_prefixes(prefix for prefix in allowed_ips if not any(covers(own, prefix) for own in connected))
+    return _needed_routes(tuple(addresses), tuple(allowed_ips))
+
+
+@lru_cache(maxsize=4096)  # of each peer it is asked several times
+def _needed_routes(addresses: tuple[str, ...], allowed_ips: tuple[str, ...]) -> tuple[str, ...]:
+    return sorted_prefixes(prefix for prefix in allowed_ips if not any(covers(own, prefix) for own in addresses))
 
 
 def in_order(peers: Iterable[Peer]) -> tuple[Peer, ...]:
@@ -179,15 +184,16 @@ def merge(current: Tunnel | None, wanted: Tunnel, purge: bool = False, route_for
     claimed: set[str | None] = set()
     for peer in wanted.peers:
         found = nodes.get(peer.identity) or (keys.get(peer.public_key) if peer.public_key else None)
+        key, preshared = peer.public_key, peer.preshared_key
         if found:
             claimed.add(found.public_key)
-            peer = replace(peer, public_key=peer.public_key or found.public_key)
-            if peer.preshared_key is None or found.preshared_key == UNREADABLE:
-                peer = replace(peer, preshared_key=found.preshared_key)
-        if peer.public_key is None:
+            key = key or found.public_key
+            if preshared is None or found.preshared_key == UNREADABLE:
+                preshared = found.preshared_key
+        if key is None:
             waiting.append(peer.name)
         else:
-            peers.append(replace(peer, preshared_key=peer.preshared_key or None))
+            peers.append(replace(peer, public_key=key, preshared_key=preshared or None))
     claimed |= {peer.public_key for peer in peers}
     others = [peer for peer in there if peer.public_key not in claimed and (peer.client or not (peer.ours or purge))]
     routed = [prefix for peer in peers for prefix in peer.allowed_ips]
