@@ -9,11 +9,8 @@ from typing import Any, Mapping, Sequence
 
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import (
-    Network,
-    TopologyError,
-    read_networks,
-)
+from ansible_collections.homelab.fabric.plugins.module_utils.network import Network
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import TopologyError, read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.site_matrix import judge, wrapped
 
 display = Display()

@@ -9,7 +9,8 @@ import ipaddress
 from typing import Any, Callable, Mapping
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Node, TopologyError, read_networks
+from ansible_collections.homelab.fabric.plugins.module_utils.network import Node
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import TopologyError, read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.topology import in_document, tunnels_of
 from ansible_collections.homelab.fabric.plugins.module_utils.values import public_key_fact, sorted_prefixes
 

@@ -27,8 +27,8 @@ from ansible_collections.homelab.fabric.plugins.module_utils.glinet_shell import
     REASONS,
     WIREGUARD_FILE,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import BAD_KEY
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_assume import running, written
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_backend import BAD_KEY, RouterBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
     Live,
     Route,
@@ -48,7 +48,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
     parse_keepalive,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text
 
 ARGUMENTS: dict[str, Any] = {
     **TUNNEL_ARGUMENTS,
@@ -78,22 +78,18 @@ class State(NamedTuple):
     advice: list[str]
 
 
-class GlinetBackend:
-    """converge.Backend for the interface `params["name"]` of the router on which `execute` runs a script."""
+class GlinetBackend(RouterBackend[State]):
+    """converge.Backend for a client of such a router."""
 
     device = "glinet"
-    route_foreign = False
 
-    def __init__(self, params: Mapping[str, Any], execute: shell.Execute) -> None:
+    def __init__(self, params: dict[str, Any], execute: shell.Execute) -> None:
         for peer in params["peers"]:
             # The firmware takes none for 25, so that is what was asked for.
             with contextlib.suppress(TunnelError):
                 if not parse_keepalive(peer["persistent_keepalive"], "persistent_keepalive"):
                     peer["persistent_keepalive"] = str(client.KEEPALIVE)
-        self._params = params
-        self._name = str(params["name"])
-        self._execute = execute
-        self._state: State | None = None
+        super().__init__(params, execute)
         self._dialled: Peer | None = None
         self._assumed = False
 
@@ -152,12 +148,6 @@ class GlinetBackend:
             marked="\n".join(marks.loaded),
             redial=redialling.Redial(True, True, True) if plan.watch else state.redial,
         )
-
-    @property
-    def _read(self) -> State:
-        if self._state is None:
-            raise RuntimeError("the router is read before anything else")
-        return self._state
 
     def _ours(self) -> bool:
         section = client.peer_section(self._read.config, self._name)
@@ -321,12 +311,6 @@ class GlinetBackend:
         self._state = _state_of(parts, self._name)
 
     # What became of it
-
-    def public_key(self) -> str | None:
-        return self._read.public_key
-
-    def live(self) -> dict[str, dict[str, Any]]:
-        return report(self._read.live.peers, self._read.now)
 
     def warnings(self) -> list[str]:
         return advice(self._name, None if self._assumed else self._dialled, self._read) if self._state else []

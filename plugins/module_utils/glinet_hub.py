@@ -25,8 +25,8 @@ from ansible_collections.homelab.fabric.plugins.module_utils.glinet_shell import
     SERVER_FILE,
     SERVER_PACKAGES,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.openwrt import BAD_KEY
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_assume import running, written
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_backend import BAD_KEY, RouterBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
     Changes,
     Live,
@@ -46,7 +46,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     TunnelError,
     parse_keepalive,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text
 
 
 class State(NamedTuple):
@@ -67,11 +67,10 @@ class State(NamedTuple):
     now: int
 
 
-class HubBackend:
-    """converge.Backend for the server of the router on which `execute` runs a script."""
+class HubBackend(RouterBackend[State]):
+    """converge.Backend for the server of such a router."""
 
     device = "glinet"
-    route_foreign = False
 
     def __init__(self, params: dict[str, Any], execute: shell.Execute) -> None:
         self._undialled = [peer["name"] for peer in params["peers"] if peer["endpoint"]]
@@ -81,10 +80,7 @@ class HubBackend:
                 parse_keepalive(peer["persistent_keepalive"], "persistent_keepalive")
                 peer.update(endpoint=None, persistent_keepalive="0")
         params["open_port"] = True  # as the firmware has it whenever the server runs
-        self._params = params
-        self._name = str(params["name"])
-        self._execute = execute
-        self._state: State | None = None
+        super().__init__(params, execute)
 
     # What is there
 
@@ -102,12 +98,6 @@ class HubBackend:
         if current is None or (self._params["state"] == "absent" and not self._plan_absent().lines):
             return None
         return firewall.with_policy(current, state.firewall, state.config.network, wanted)
-
-    @property
-    def _read(self) -> State:
-        if self._state is None:
-            raise RuntimeError("the router is read before anything else")
-        return self._state
 
     def assume(self, tunnel: Tunnel) -> None:
         """Take a tunnel for what is there, in check mode: everything that a run and the firmware would make of it."""
@@ -246,12 +236,6 @@ class HubBackend:
             raise DeviceError(f"{self._name} had the public key {before} and has {after} now")
 
     # What became of it
-
-    def public_key(self) -> str | None:
-        return self._read.public_key
-
-    def live(self) -> dict[str, dict[str, Any]]:
-        return report(self._read.live.peers, self._read.now)
 
     def warnings(self) -> list[str]:
         if not self._undialled or self._params["state"] == "absent":

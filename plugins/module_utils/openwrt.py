@@ -19,6 +19,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_netw
 from ansible_collections.homelab.fabric.plugins.module_utils import openwrt_shell as shell
 from ansible_collections.homelab.fabric.plugins.module_utils.converge import Command, DeviceError
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_assume import running, written
+from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_backend import BAD_KEY, RouterBackend
 from ansible_collections.homelab.fabric.plugins.module_utils.openwrt_live import (
     Changes,
     Live,
@@ -48,9 +49,7 @@ from ansible_collections.homelab.fabric.plugins.module_utils.values import (
     KNOWN_AFTER_APPLY,
     TunnelError,
 )
-from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text, report
-
-BAD_KEY = "bad"  # what the read script says of a private key that is none
+from ansible_collections.homelab.fabric.plugins.module_utils.wg import peer_text
 
 
 class State(NamedTuple):
@@ -72,17 +71,13 @@ class State(NamedTuple):
     now: int
 
 
-class OpenWrtBackend:
-    """converge.Backend for the interface `params["name"]` of the router on which `execute` runs a script."""
+class OpenWrtBackend(RouterBackend[State]):
+    """converge.Backend of any router with OpenWrt."""
 
     device = "openwrt"
-    route_foreign = False
 
-    def __init__(self, params: Mapping[str, Any], execute: shell.Execute) -> None:
-        self._params = params
-        self._name = str(params["name"])
-        self._execute = execute
-        self._state: State | None = None
+    def __init__(self, params: dict[str, Any], execute: shell.Execute) -> None:
+        super().__init__(params, execute)
         self._warnings: list[str] = []
 
     # What is there
@@ -113,12 +108,6 @@ class OpenWrtBackend:
         others = [Peer(key, key, ours=False) for key in state.live.peers if key not in known]
         # In merge's order, so that the diff shows differences alone.
         return replace(tunnel, peers=in_order([*tunnel.peers, *others]))
-
-    @property
-    def _read(self) -> State:
-        if self._state is None:
-            raise RuntimeError("the router is read before anything else")
-        return self._state
 
     def assume(self, tunnel: Tunnel) -> None:
         """Take a tunnel for what is there, in check mode: everything that a run would make of it."""
@@ -285,12 +274,6 @@ class OpenWrtBackend:
             )
 
     # What became of it
-
-    def public_key(self) -> str | None:
-        return self._read.public_key
-
-    def live(self) -> dict[str, dict[str, Any]]:
-        return report(self._read.live.peers, self._read.now)
 
     def warnings(self) -> list[str]:
         return self._warnings

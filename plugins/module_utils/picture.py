@@ -11,7 +11,8 @@ from __future__ import annotations
 from html import escape
 from typing import Any, Iterable, Mapping
 
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, Node, read_networks
+from ansible_collections.homelab.fabric.plugins.module_utils.network import Network, Node
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.topology import plan
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Tunnel
 

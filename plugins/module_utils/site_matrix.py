@@ -12,7 +12,7 @@ import itertools
 import textwrap
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, Node
+from ansible_collections.homelab.fabric.plugins.module_utils.network import Network, Node
 
 FROM, WIDEST = "from", "999 ms"
 ALIVE = 180  # seconds; WireGuard's REJECT_AFTER_TIME, after which a session carries nothing

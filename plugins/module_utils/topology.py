@@ -11,7 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Callable, Iterable, Mapping, Optional
 
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, Node, read_networks
+from ansible_collections.homelab.fabric.plugins.module_utils.network import Network, Node
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.tunnel import Peer, Tunnel
 from ansible_collections.homelab.fabric.plugins.module_utils.values import sorted_prefixes
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.homelab.fabric.plugins.module_utils.network_document import Network, read_networks
+from ansible_collections.homelab.fabric.plugins.module_utils.network import Network
+from ansible_collections.homelab.fabric.plugins.module_utils.network_document import read_networks
 from ansible_collections.homelab.fabric.plugins.module_utils.site_matrix import judge, table, wrapped
 
 NODES: dict[str, Any] = {

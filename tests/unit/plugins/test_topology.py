@@ -121,6 +121,20 @@ def test_a_glinet_as_the_hub_answers_and_never_dials() -> None:
         plan(document)
 
 
+def test_a_glinet_server_in_a_mesh_has_to_be_dialled() -> None:
+    nodes = {
+        "sofia": {"address": "10.3.2.1", "endpoint": "198.51.100.7"},
+        "valchedrym": {"address": "10.3.2.7", "endpoint": "203.0.113.44"},
+        "london": {"device": "glinet", "interface": "wgserver", "address": "10.3.2.5", "endpoint": "203.0.113.20"},
+    }
+    document = {"sites": {"prefix": "10.3.2.0/24", "nodes": nodes}}
+    peers = {peer.name: peer.endpoint for peer in plan(document)["sites"]["sofia"].peers}
+    assert peers["london"] == Endpoint("203.0.113.20", 51820)
+    del nodes["london"]["endpoint"]
+    with pytest.raises(TopologyError, match="neither sofia nor london can be dialled by the other one: name a node"):
+        plan(document)
+
+
 def test_nodes_get_a_route_to_road_warriors_that_are_not_masqueraded() -> None:
     document = copy.deepcopy(RELAY)
     document["relay"]["client_masquerade"] = False
@@ -223,7 +237,7 @@ MISTAKES: list[tuple[str, list[tuple[tuple[str, ...], Any]], str]] = [
     ("network around the tunnel", [((*NODE, "networks"), ["10.0.0.0/8"])], "10.0.0.0/8 overlaps the prefix"),
     ("endpoint inside a network", [((*VPS, "endpoint"), "10.30.0.9")], "vps-relay.endpoint: 10.30.0.9 lies in"),
     ("endpoint inside the tunnel", [((*VPS, "endpoint"), "10.100.0.1")], "10.100.0.1 lies in 10.100.0.0/24"),
-    ("nobody can be dialled", [((*VPS, "endpoint"), GONE)], "vps-relay and mikrotik-gw can both not be dialled"),
+    ("nobody can be dialled", [((*VPS, "endpoint"), GONE)], "nor mikrotik-gw can be dialled by the other one: name"),
     (
         "hub cannot be dialled",
         [(("relay", "hub"), "mikrotik-gw"), (("relay", "nodes", "x"), SPOKE)],
