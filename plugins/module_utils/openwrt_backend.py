@@ -15,16 +15,19 @@ BAD_KEY = "bad"  # what the read script says of a private key that is none
 
 
 class Shown(Protocol):
-    """What a script showed of any of these routers. `now`: its clock, in seconds."""
+    """What a script showed of any of these routers."""
 
     @property
-    def public_key(self) -> str | None: ...
+    def public_key(self) -> str | None:
+        """The interface's; None: it has none yet."""
 
     @property
-    def live(self) -> Live: ...
+    def live(self) -> Live:
+        """The interface as it runs."""
 
     @property
-    def now(self) -> int: ...
+    def now(self) -> int:
+        """The router's clock, in seconds."""
 
 
 State = TypeVar("State", bound=Shown)

@@ -30,6 +30,10 @@ def test_blank_routers_are_connected_then_one_call_a_node_is_enough_and_limit_co
         assert sites.peers("node0") == {"node1", "node2"}
         assert sites.peers("node1") == sites.peers("node2") == {"node0"}
         assert "node1    2 ms       -    2 ms" in first.output
+        of_the_hub = next(
+            play for play in first.output.split("PLAY [") if play.startswith("Every node that others dial")
+        )
+        assert ("[node0]" in of_the_hub, "[node1]" in of_the_hub) == (True, False)
         module_calls(sites)
         writes = [router.writes for router in sites.routers.values()]
         again = sites.play().ok()
