@@ -40,7 +40,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no typ
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = ARGUMENTS
         send: Callable[..., dict[str, Any]] = self._by_shell
-        if "routeros" in self._task.args:
+        if self._task.args.get("routeros") is not None:
             # Ansible loads this file once for all hosts and waits for it; librouteros takes longer than all the rest.
             from ansible_collections.homelab.fabric.plugins.module_utils import routeros_ping
 

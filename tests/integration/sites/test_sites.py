@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))  # for modules of the tests' own, by their full names
 
-from tests.integration.sites.network import Sites
+from tests.integration.sites.network import ROOT, Sites
 
 
 def module_calls(sites: Sites) -> dict[str, int]:
@@ -71,3 +73,19 @@ def test_two_hubs_with_a_spoke_each(tmp_path: Path) -> None:
         assert sites.peers("node0") == {"node1", "node2"}
         assert sites.peers("node1") == {"node0", "node3"}
         assert sites.peers("node3") == {"node1"}
+
+
+def test_without_a_connection_to_an_api_the_shell_sends_the_packets() -> None:
+    """`routeros: null`, as a template gives it for a device of another kind."""
+    arguments = json.dumps({"targets": {"itself": "127.0.0.1"}, "routeros": None, "timeout": 1})
+    words: list[str | Path] = [
+        ROOT / ".venv/bin/ansible",
+        "localhost",
+        "-m",
+        "homelab.fabric.wireguard_ping",
+        "-a",
+        arguments,
+    ]
+    done = subprocess.run(words, cwd=ROOT, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "milliseconds: 0." in done.stdout, done.stdout
