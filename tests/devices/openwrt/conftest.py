@@ -89,7 +89,7 @@ def computer() -> Callable[[], AbstractContextManager[int]]:
     @contextmanager
     def plugged() -> Iterator[int]:
         if os.geteuid():
-            pytest.skip("needs root, to plug routers together")
+            pytest.skip("needs root, to plug routers together")  # for root a skip fails: tests/conftest.py
         keeper = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", "echo ready; exec sleep 600"], stdout=subprocess.PIPE
         )

@@ -91,7 +91,7 @@ def pair(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, own: Callable[[Router], Owner]
 ) -> Iterator[Pair]:
     if os.geteuid():
-        pytest.skip("needs root, to plug two routers together")
+        pytest.skip("needs root, to plug two routers together")  # for root a skip fails: tests/conftest.py
     folder = tmp_path_factory.mktemp("pair")
     with (
         Router(folder / "hub", release=request.param, config=HUB_CONFIG) as hub,
